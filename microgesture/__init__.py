@@ -1,0 +1,1 @@
+"""FG-SGL: everything that inference does not need (data, losses, training, evaluation)."""
