@@ -1,0 +1,200 @@
+"""Clips and data sets on disk: one folder that `datasets.load_dataset` reads, wherever it is moved to.
+
+    OUT/README.md                 the data set's card
+    OUT/labels.json               name, version, mirrored, classes with their sentence and FG-Text default
+    OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this folder
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import datasets
+from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
+
+LABELS_FILE = "labels.json"
+METADATA_FILE = "metadata.jsonl"
+
+
+@dataclass(frozen=True)
+class ClipSample:
+    """One clip: a video file (or a span of one), its class, who is seen in it, and what a coder wrote about it.
+
+    Args:
+        file_name: The video, relative to the folder of its split, with forward slashes.
+        label: Class name, as in labels.json.
+        subject: Who is seen; splits are made by it.
+        fg_text: The FG-Text record, `None` where there is none.
+        start: Start of the clip in the file in seconds, `None` for the whole file.
+        end: End (exclusive) in seconds, `None` for the whole file.
+        extra: Further columns, the same in every row of a data set.
+    """
+
+    file_name: str
+    label: str
+    subject: str
+    fg_text: FGText | None = None
+    start: float | None = None
+    end: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """The line of metadata.jsonl."""
+        text: dict[str, Any] = (
+            asdict(self.fg_text) if self.fg_text else dict.fromkeys((*ATTRIBUTES, "side", "provenance"))
+        )
+        head = {"file_name": self.file_name, "label": self.label, "subject": self.subject}
+        return head | {"start": self.start, "end": self.end} | text | self.extra
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class: its name, the category sentence T_c (FG-SGL, Sec. III-D) and the FG-Text default."""
+
+    name: str
+    text: str
+    default: FGText
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What labels.json says of a data set.
+
+    Args:
+        name: Name of the data set.
+        version: Version of the data set or of its generator.
+        mirrored: Whether the recordings are mirrored: `True`, `False` or `"unknown"`.
+        classes: The classes in the order of their ids.
+    """
+
+    name: str
+    version: str
+    mirrored: bool | str
+    classes: tuple[ClassInfo, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Class names in the order of their ids."""
+        return [info.name for info in self.classes]
+
+    @property
+    def texts(self) -> list[str]:
+        """Category sentences in the order of the ids."""
+        return [info.text for info in self.classes]
+
+    @classmethod
+    def read(cls, folder: Path | str) -> DatasetInfo:
+        """Reads `folder/labels.json`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is not JSON, or a class is repeated, has no sentence or a sentence of another class.
+        """
+        path = Path(folder) / LABELS_FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} does not exist: a data set folder needs it; run `microgesture prepare` to make the folder"
+            )
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            classes = tuple(
+                ClassInfo(c["name"], c["text"], FGText(**c["default"], provenance="default")) for c in data["classes"]
+            )
+            info = cls(data["name"], data["version"], data["mirrored"], classes)
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
+        for what, values in (("class name", info.names), ("category sentence", info.texts)):
+            twice = sorted({v for v in values if values.count(v) > 1 or not v.strip()})
+            if twice:
+                raise ValueError(f"{path}: every {what} must be there and stand once; mend {twice}")
+        check_sides((c.default for c in classes), info.mirrored)
+        return info
+
+
+def write_split(folder: Path, clips: Sequence[ClipSample]) -> None:
+    """Writes `folder/metadata.jsonl`, last and whole: a folder without it is not a split.
+
+    Raises:
+        ValueError: A file name is absolute or leaves the folder.
+        FileNotFoundError: A clip's file is not there.
+    """
+    for clip in clips:
+        path = PurePosixPath(clip.file_name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{clip.file_name!r} must be a path inside {folder}, so that the folder can be moved")
+        if not (folder / path).is_file():
+            raise FileNotFoundError(f"{folder / path} is missing: write the clips before {METADATA_FILE}")
+    lines = "".join(json.dumps(clip.row(), ensure_ascii=False) + "\n" for clip in clips)
+    write_text(folder / METADATA_FILE, lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file so that nobody ever reads half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load(folder: Path | str) -> datasets.DatasetDict:
+    """Loads a prepared data set: `datasets.load_dataset` with `Video(decode=False)` and `ClassLabel`.
+
+    Args:
+        folder: A folder as `microgesture prepare` makes it.
+
+    Returns:
+        One data set per split, with the columns `video` (`{"path", "bytes"}`), `label` (class id), `subject`, `start`
+        and `end` (seconds, or null for the whole file), the FG-Text columns, and whatever else the data set has.
+
+    Raises:
+        FileNotFoundError: The folder, its labels.json or every split is missing.
+        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test.
+    """
+    root = Path(folder).resolve()
+    info = DatasetInfo.read(root)
+    splits = sorted(path.parent for path in root.glob(f"*/{METADATA_FILE}"))
+    if not splits:
+        raise FileNotFoundError(f"{root} holds no split: expected {root}/train/{METADATA_FILE} and the like")
+    loaded = datasets.DatasetDict({split.name: _load_split(split, info) for split in splits})
+    check_subjects({name: split["subject"] for name, split in loaded.items()})
+    for split in loaded.values():
+        check_sides((FGText.from_mapping(row) for row in split.remove_columns("video")), info.mirrored)
+    return loaded
+
+
+def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
+    files = {folder.name: [f"{folder}/**"]}
+    split = datasets.load_dataset("videofolder", data_files=files, split=folder.name, drop_labels=True)
+    unknown = sorted({str(label) for label in split["label"]} - set(info.names))
+    if unknown:
+        raise ValueError(f"{folder}/{METADATA_FILE} has labels that {LABELS_FILE} does not name: {unknown}")
+    text_columns = {name: datasets.Value("string") for name in (*ATTRIBUTES, "side", "provenance", "subject")}
+    features = split.features | text_columns
+    features |= {"start": datasets.Value("float64"), "end": datasets.Value("float64")}
+    features["video"] = datasets.Video(decode=False)
+    features["label"] = datasets.ClassLabel(names=info.names)
+    return split.cast(datasets.Features(features))
+
+
+def check_subjects(subjects: dict[str, Iterable[str]]) -> None:
+    """Refuses a split in which somebody stands on two sides.
+
+    Splits whose name begins alike (`test`, `test_natural`) are lists over the same people and may share them.
+
+    Raises:
+        ValueError: Names the subjects and the splits.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for split, people in subjects.items():
+        side = split.split("_")[0]
+        for person in sorted(set(people)):
+            before = seen.setdefault(person, (side, split))
+            if before[0] != side:
+                raise ValueError(
+                    f"subject {person!r} is in both {before[1]!r} and {split!r}: the figures would measure how well "
+                    "this person is remembered; move all clips of a person to one split"
+                )
