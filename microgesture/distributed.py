@@ -1,0 +1,31 @@
+"""What processes tell each other. Only sentence numbers travel; clips and features never do."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+
+
+def gather_ids(ids: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Joins the ids of all processes, in the order of their ranks.
+
+    The frozen embeddings behind the ids lie in every process, so gathering the ids gathers the embeddings, without
+    gradient, at 8 bytes a clip.
+
+    Args:
+        ids: Sentence ids of this process `(B,)`, int64; B may differ between processes.
+
+    Returns:
+        All ids `(ΣB,)`, and where this process's own begin.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return ids, 0
+    world, rank = dist.get_world_size(), dist.get_rank()
+    sizes = [torch.zeros(1, dtype=torch.int64, device=ids.device) for _ in range(world)]
+    dist.all_gather(sizes, torch.tensor([len(ids)], dtype=torch.int64, device=ids.device))
+    counts = [int(size) for size in sizes]
+    padded = ids.new_zeros(max(counts))
+    padded[: len(ids)] = ids
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]), sum(counts[:rank])
