@@ -1,0 +1,220 @@
+"""What a run is made of: model, data and training arguments, read from a recipe and the command line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
+
+
+@dataclass
+class ModelArguments:
+    """What the network is; these become fields of `FGSGLConfig`."""
+
+    vision_config: str = field(
+        default="{}", metadata={"help": "Fields of transformers' InternVLVisionConfig, as JSON or as a YAML mapping."}
+    )
+    text_encoder: str = field(
+        default="tiny",
+        metadata={"help": "The frozen language model for sentences: `tiny`, which is made on the spot."},
+    )
+    num_frames: int = field(default=8, metadata={"help": "Frames taken from each clip (paper: 8)."})
+    mid_layer: int | None = field(
+        default=None, metadata={"help": "Vision block, counted from 1, that FG-SA reads; default: half the depth."}
+    )
+    embed_dim: int = field(default=256, metadata={"help": "Width of the two shared embedding spaces."})
+    temporal_pooling: str = field(
+        default="mean", metadata={"help": "Over frames: mean, or learned, which sees their order."}
+    )
+    spatial_pooling: str = field(default="mean", metadata={"help": "Over patches: mean, or attention."})
+    classifier_input: str = field(default="high", metadata={"help": "What the classifier reads: high, or mid_high."})
+    attn_implementation: str = field(
+        default="sdpa", metadata={"help": "Attention code: sdpa, or eager (faster for tiny networks on a CPU)."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """Where the data lie and how clips are read."""
+
+    dataset_dir: str = field(metadata={"help": "A data set folder as `microgesture prepare` makes it."})
+    generate: str | None = field(
+        default=None, metadata={"help": "demo or full: make the synthetic set of this size when dataset_dir is missing."}
+    )
+    cache_dir: str = field(
+        default="cache", metadata={"help": "Where sampled frames and sentence embeddings are kept between runs."}
+    )
+    cache_form: str = field(
+        default="raw", metadata={"help": "How frames are kept: raw (exact), or jpeg (a tenth of the size)."}
+    )
+    video_backend: str = field(default="pyav", metadata={"help": "Video reader: pyav, or decord."})
+    fg_text: str = field(
+        default="fine",
+        metadata={"help": "Sentence of a clip: fine (its own FG-Text) or class (its class's sentence; Table III)."},
+    )
+    augment: bool = field(
+        default=False, metadata={"help": "Shift, zoom and recolour training clips (the paper states no augmentation)."}
+    )
+
+    def __post_init__(self) -> None:
+        _choose("generate", self.generate, (None, "demo", "full"))
+        _choose("cache_form", self.cache_form, ("raw", "jpeg"))
+        _choose("fg_text", self.fg_text, ("fine", "class"))
+
+
+@dataclass
+class FGSGLTrainingArguments(TrainingArguments):
+    """transformers' `TrainingArguments` with the paper's settings as defaults, and the fields of FG-SGL."""
+
+    learning_rate: float = field(default=4e-5, metadata={"help": "Peak learning rate (paper: 4e-5 SMG, 1e-4 iMiGUE)."})
+    num_train_epochs: float = field(default=15, metadata={"help": "Epochs (paper: 15)."})
+    per_device_train_batch_size: int = field(default=8, metadata={"help": "Clips per device and forward (paper: 8)."})
+    weight_decay: float = field(default=0.05, metadata={"help": "AdamW's weight decay (paper: 0.05)."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient clipping (paper: 1.0)."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule (paper: cosine)."})
+    warmup_steps: float = field(default=0.03, metadata={"help": "Warm-up; below 1 a share of all steps (paper: 0.03)."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps or epoch."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept besides the best."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint (paper: yes)."})
+    metric_for_best_model: str | None = field(default="top1", metadata={"help": "Chooses the best (paper: top-1)."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: the losses need them."})
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Not needed: every trained parameter takes part in every step."}
+    )
+    lambda_fg: float = field(default=0.5, metadata={"help": "Weight of L_fg in eq. 3 (the paper does not say)."})
+    lambda_cp: float = field(default=0.5, metadata={"help": "Weight of L_cp in eq. 3 (the paper does not say)."})
+    temperature: float = field(default=0.07, metadata={"help": "Temperature of eq. 1 and 2 (the paper does not say)."})
+    fg_sa: bool = field(default=True, metadata={"help": "Fine-grained semantic alignment, L_fg (Table II)."})
+    cp_a: bool = field(default=True, metadata={"help": "Category prototype alignment, L_cp (Table II)."})
+    ml_co: bool = field(default=True, metadata={"help": "Two stages; false: all terms from the start (Table II)."})
+    stage2_start: float = field(
+        default=1 / 3, metadata={"help": "Share of training after which L_fg is switched on (the paper does not say)."}
+    )
+    fg_negatives: str = field(
+        default="batch", metadata={"help": "Other sentences of L_fg: batch (this device's) or global (all devices')."}
+    )
+    vision_tuning: str = field(
+        default="lora", metadata={"help": "Vision encoder: lora (the paper), full (small, from scratch) or frozen."}
+    )
+    mlp_tuning: str = field(
+        default="projector",
+        metadata={"help": "The paper's 'MLP layers': projector, or vit_mlp (the blocks' MLPs as well)."},
+    )
+    lora_r: int = field(default=8, metadata={"help": "LoRA rank (paper: 8)."})
+    lora_alpha: int = field(default=16, metadata={"help": "LoRA scale (the paper does not say)."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "LoRA dropout (the paper does not say)."})
+    adapter_dtype: str = field(
+        default="float32", metadata={"help": "Adapters and frozen weights: float32, or bfloat16 (with --bf16)."}
+    )
+    matmul_precision: str = field(
+        default="highest",
+        metadata={"help": "torch's float32 matrix products: highest, or medium (faster on some CPUs)."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.hub_token is not None:
+            raise ValueError(
+                "hub_token would be written into every checkpoint in clear text; log in once with `hf auth login` instead"
+            )
+        super().__post_init__()
+        _choose("fg_negatives", self.fg_negatives, ("batch", "global"))
+        _choose("vision_tuning", self.vision_tuning, ("lora", "full", "frozen"))
+        _choose("mlp_tuning", self.mlp_tuning, ("projector", "vit_mlp"))
+        _choose("adapter_dtype", self.adapter_dtype, ("float32", "bfloat16"))
+        _choose("matmul_precision", self.matmul_precision, ("highest", "high", "medium"))
+        if self.mlp_tuning == "vit_mlp" and self.vision_tuning == "frozen":
+            raise ValueError("mlp_tuning is vit_mlp but vision_tuning is frozen; choose lora, or mlp_tuning projector")
+        if self.adapter_dtype == "bfloat16" and not self.bf16:
+            raise ValueError("adapter_dtype bfloat16 needs bf16: true, so that float32 heads meet bfloat16 features")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if not 0 <= self.stage2_start < 1:
+            raise ValueError(f"stage2_start is {self.stage2_start}; it is a share of training, from 0 to below 1")
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must stay false: the losses need the sentence of each clip")
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The loss terms of this run."""
+        return ("cls", *(("cp",) if self.cp_a else ()), *(("fg",) if self.fg_sa else ()))
+
+
+def _choose(name: str, value: str | None, choices: Sequence[str | None]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(str(c) for c in choices)}")
+
+
+def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrainingArguments, Path]:
+    """Reads `[RECIPE.yaml] [--name value ...]`; the command line overrides the recipe.
+
+    Args:
+        argv: The command line without the program's name.
+
+    Returns:
+        The three groups of arguments, and the recipe's path.
+
+    Raises:
+        FileNotFoundError: The recipe is not there.
+        ValueError: A key is unknown, stands twice, or the recipe is no list of `name: value` lines.
+        SystemExit: A value has the wrong type; the message names the key.
+    """
+    argv = list(argv)
+    recipe = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else DEFAULT_RECIPE
+    parser = HfArgumentParser(
+        (ModelArguments, DataArguments, FGSGLTrainingArguments),
+        prog="train_fgsgl.py",
+        usage="accelerate launch train_fgsgl.py [RECIPE.yaml] [--name value ...]",
+        description="Trains FG-SGL. Without a recipe it runs recipes/synthetic.yaml.",
+        allow_abbrev=False,
+    )
+    words = _recipe_words(recipe) if not {"-h", "--help"} & set(argv) else []
+    model, data, training, rest = parser.parse_args_into_dataclasses(
+        args=[*words, *argv], look_for_args_file=False, return_remaining_strings=True
+    )
+    if rest:
+        known = [option for action in parser._actions for option in action.option_strings]
+        near = difflib.get_close_matches(rest[0], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; see --help for all of them"
+        raise ValueError(f"{rest[0]} is no setting of train_fgsgl.py (recipe {recipe} or command line){hint}")
+    return model, data, training, recipe
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, refusing a key that stands twice: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ValueError(f"the recipe names {', '.join(twice)} twice; keep one of them")
+        return super().construct_mapping(node, deep)
+
+
+def _recipe_words(recipe: Path) -> list[str]:
+    """The recipe as command-line words, so that one parser types and checks both (YAML leaves 4e-5 a string)."""
+    if not recipe.is_file():
+        raise FileNotFoundError(f"recipe {recipe} does not exist; see the folder recipes/ for those that do")
+    fields = _UniqueKeyLoader(recipe.read_text(encoding="utf-8")).get_single_data()
+    if not isinstance(fields, dict):
+        raise ValueError(f"recipe {recipe} must be a list of `name: value` lines")
+    words: list[str] = []
+    for name, value in fields.items():
+        if value is None:
+            continue
+        words.append(f"--{name}")
+        if isinstance(value, dict):
+            words.append(json.dumps(value))
+        elif isinstance(value, list):
+            words += [str(item) for item in value]
+        else:
+            words.append(str(value))
+    return words

@@ -1,0 +1,48 @@
+"""Augmentation of sampled frames on the device: one drawn camera and one drawn colour per clip, all frames alike.
+
+What is drawn depends on (seed, epoch, clip) only: neither on workers, nor on prefetching, nor on where a run was
+interrupted.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+SHIFT, ZOOM, TURN = 0.06, 0.10, 0.06  # share of the picture, relative size, radians
+BRIGHTNESS, CONTRAST, COLOUR = 0.25, 0.35, 0.35  # relative
+PARAMETERS = 4 + 2 + 3 + 1
+
+
+def draw(seed: int, epoch: int, index: int) -> torch.Tensor:
+    """Draws the parameters of one clip, `(PARAMETERS,)` in -1..1."""
+    mixed = (seed * 1_000_003 + epoch) * 1_000_003 + index
+    generator = torch.Generator().manual_seed(mixed % 2**63)
+    return torch.rand(PARAMETERS, generator=generator) * 2 - 1
+
+
+def apply(frames: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+    """Shifts, zooms, turns and recolours clips.
+
+    Args:
+        frames: `(B, T, 3, H, W)`, uint8.
+        parameters: One row of `draw` per clip `(B, PARAMETERS)`.
+
+    Returns:
+        float32 `(B, T, 3, H, W)`, 0 to 255. Clips are never mirrored: the sentences name sides.
+    """
+    B, T, _, H, W = frames.shape
+    p = parameters.to(frames.device)
+    zoom, turn = 1 + ZOOM * p[:, 2], TURN * p[:, 3]
+    rows = [zoom * turn.cos(), -zoom * turn.sin(), 2 * SHIFT * p[:, 0]]
+    rows += [zoom * turn.sin(), zoom * turn.cos(), 2 * SHIFT * p[:, 1]]
+    grid = F.affine_grid(torch.stack(rows, -1).view(B, 2, 3), [B, 1, H, W], align_corners=False)
+    moved = F.grid_sample(
+        frames.flatten(1, 2).float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    ).view(B, T, 3, H, W)
+    mean = moved.mean((1, 2, 3, 4), keepdim=True)
+    gain = ((1 + BRIGHTNESS * p[:, 4:5]) * (1 + COLOUR * p[:, 6:9])).view(B, 1, 3, 1, 1)
+    contrast = (1 + CONTRAST * p[:, 5]).view(B, 1, 1, 1, 1)
+    grey_share = p[:, 9].clamp(min=0).view(B, 1, 1, 1, 1)  # half of the clips lose part of their colour
+    coloured = ((moved - mean) * contrast + mean) * gain
+    return torch.lerp(coloured, coloured.mean(2, keepdim=True), grey_share).clamp(0, 255)
