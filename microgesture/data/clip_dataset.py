@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import torch
 
 import datasets
-from microgesture.data import augment
 from microgesture.data.fg_text import FGText
 
 NO_SENTENCE = -1
@@ -28,7 +27,6 @@ class ClipDataset(torch.utils.data.Dataset):
         frames: Gives sampled frames.
         sentence_ids: Row of the sentence table per clip, `NO_SENTENCE` where there is none.
         mirrored: Whether the recordings are mirrored (the reader undoes it).
-        augment_seed: Draw augmentation parameters from this seed; `None` draws none.
     """
 
     def __init__(
@@ -37,41 +35,34 @@ class ClipDataset(torch.utils.data.Dataset):
         frames: FrameSource,
         sentence_ids: list[int],
         mirrored: bool = False,
-        augment_seed: int | None = None,
     ) -> None:
         if len(sentence_ids) != len(split):
             raise ValueError(f"{len(sentence_ids)} sentence numbers for {len(split)} clips; give one per clip")
         self.clips = list(zip(split["video"], split["start"], split["end"], strict=True))
         self.labels = list(split["label"])
         self.frames, self.sentence_ids, self.mirrored = frames, sentence_ids, mirrored
-        self.augment_seed, self.epoch = augment_seed, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader at the start of each epoch; augmentation differs between epochs."""
-        self.epoch = epoch
+    def requests(self) -> list[tuple[Any, float | None, float | None, bool]]:
+        """What each clip asks of the frame source: video, start, end, mirrored."""
+        return [(video["path"] or video["bytes"], start, end, self.mirrored) for video, start, end in self.clips]
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         video, start, end = self.clips[index]
-        item = {
+        return {
             "pixel_values": self.frames.get(video["path"] or video["bytes"], start, end, self.mirrored),
             "labels": self.labels[index],
             "sentence_ids": self.sentence_ids[index],
+            "clip_ids": index,
         }
-        if self.augment_seed is not None:
-            item["augmentation"] = augment.draw(self.augment_seed, self.epoch, index)
-        return item
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Stacks items: `pixel_values (B, T, 3, S, S)` uint8, `labels (B,)`, `sentence_ids (B,)`, `augmentation`."""
-    batch = {name: torch.tensor([item[name] for item in items]) for name in ("labels", "sentence_ids")}
-    for name in ("pixel_values", "augmentation"):
-        if name in items[0]:
-            batch[name] = torch.stack([item[name] for item in items])
-    return batch
+    """Stacks items: `pixel_values (B, T, 3, S, S)` uint8, and `labels`, `sentence_ids`, `clip_ids (B,)`."""
+    batch = {name: torch.tensor([item[name] for item in items]) for name in ("labels", "sentence_ids", "clip_ids")}
+    return batch | {"pixel_values": torch.stack([item["pixel_values"] for item in items])}
 
 
 def clip_sentences(split: datasets.Dataset, category_texts: list[str], fg_text: str = "fine") -> list[str | None]:
