@@ -1,0 +1,5 @@
+"""Synthetic micro-gestures: an articulated upper body that performs SMG's 17 classes (see datasets/synthetic/README.md)."""
+
+from microgesture.data.synthetic.dataset import VERSION, generate, generator_hash, load_keypoints
+
+__all__ = ["VERSION", "generate", "generator_hash", "load_keypoints"]
