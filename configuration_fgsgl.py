@@ -110,7 +110,9 @@ class FGSGLConfig(PreTrainedConfig):
     @property
     def words(self) -> list[tuple[str, str]]:
         """(attribute, word) in the order of the word prototypes."""
-        return [(attribute, word) for attribute in ATTRIBUTES for word in (self.attribute_words or {}).get(attribute, [])]
+        return [
+            (attribute, word) for attribute in ATTRIBUTES for word in (self.attribute_words or {}).get(attribute, [])
+        ]
 
 
 FGSGLConfig.register_for_auto_class()

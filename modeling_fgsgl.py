@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -161,7 +162,7 @@ class FGSGLPreTrainedModel(PreTrainedModel):
     input_modalities = ("video",)
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False  # the loss is a mean over clips; see Trainer's gradient accumulation
-    _no_split_modules = ["InternVLVisionLayer"]
+    _no_split_modules: ClassVar[list[str]] = ["InternVLVisionLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True

@@ -46,7 +46,8 @@ class DataArguments:
 
     dataset_dir: str = field(metadata={"help": "A data set folder as `microgesture prepare` makes it."})
     generate: str | None = field(
-        default=None, metadata={"help": "demo or full: make the synthetic set of this size when dataset_dir is missing."}
+        default=None,
+        metadata={"help": "demo or full: make the synthetic set of this size when dataset_dir is missing."},
     )
     cache_dir: str = field(
         default="cache", metadata={"help": "Where sampled frames and sentence embeddings are kept between runs."}
@@ -79,7 +80,9 @@ class FGSGLTrainingArguments(TrainingArguments):
     weight_decay: float = field(default=0.05, metadata={"help": "AdamW's weight decay (paper: 0.05)."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient clipping (paper: 1.0)."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule (paper: cosine)."})
-    warmup_steps: float = field(default=0.03, metadata={"help": "Warm-up; below 1 a share of all steps (paper: 0.03)."})
+    warmup_steps: float = field(
+        default=0.03, metadata={"help": "Warm-up; below 1 a share of all steps (paper: 0.03)."}
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps or epoch."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept besides the best."})
@@ -123,7 +126,7 @@ class FGSGLTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.hub_token is not None:
             raise ValueError(
-                "hub_token would be written into every checkpoint in clear text; log in once with `hf auth login` instead"
+                "hub_token would be written to disk in clear text; log in once with `hf auth login` instead"
             )
         super().__post_init__()
         _choose("fg_negatives", self.fg_negatives, ("batch", "global"))

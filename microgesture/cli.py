@@ -1,4 +1,4 @@
-"""The `microgesture` command: prepare data, recognise clips. It is thin: each command introduces rooms to each other."""
+"""The `microgesture` command. It is thin: each of its functions introduces rooms to each other."""
 
 from __future__ import annotations
 

@@ -14,6 +14,12 @@ import yaml
 from microgesture.data.clips import write_text
 
 RECORD_FILE = "metrics.json"
+RECORDED_ARGUMENTS = (
+    "learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "weight_decay",
+    "max_grad_norm", "lr_scheduler_type", "warmup_steps", "bf16", "seed", "lambda_fg", "lambda_cp", "temperature",
+    "fg_sa", "cp_a", "ml_co", "stage2_start", "fg_negatives", "vision_tuning", "mlp_tuning", "lora_r", "lora_alpha",
+    "lora_dropout", "adapter_dtype", "matmul_precision",
+)  # fmt: skip
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "peft", "deepspeed", "av", "numpy")
 
 
@@ -103,14 +109,10 @@ def recipe_fields(recipe: Path) -> dict[str, Any]:
 
 def run_arguments(args: Any) -> dict[str, Any]:
     """The training arguments that differ from transformers' defaults or are FG-SGL's own; no paths, no tokens."""
-    names = """
-        learning_rate num_train_epochs per_device_train_batch_size gradient_accumulation_steps weight_decay
-        max_grad_norm lr_scheduler_type warmup_steps bf16 seed lambda_fg lambda_cp temperature fg_sa cp_a ml_co
-        stage2_start fg_negatives vision_tuning mlp_tuning lora_r lora_alpha lora_dropout adapter_dtype
-        matmul_precision
-    """.split()
-    return {name: str(value) if not isinstance(value := getattr(args, name), int | float | str) else value
-            for name in names}  # fmt: skip
+    return {
+        name: value if isinstance(value := getattr(args, name), int | float | str) else str(value)
+        for name in RECORDED_ARGUMENTS
+    }
 
 
 def library_versions() -> dict[str, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+import datasets
 import torch
 
-import datasets
 from microgesture.data.clip_dataset import NO_SENTENCE, clip_sentences
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import ATTRIBUTES, VOCABULARY, FGText

@@ -116,9 +116,7 @@ class FGSGLTrainer(Trainer):
             terms |= self._fine_terms(outputs, inputs["sentence_ids"], keys, begin)
         return terms
 
-    def _fine_terms(
-        self, outputs: Any, own: torch.Tensor, keys: torch.Tensor, begin: int
-    ) -> dict[str, torch.Tensor]:
+    def _fine_terms(self, outputs: Any, own: torch.Tensor, keys: torch.Tensor, begin: int) -> dict[str, torch.Tensor]:
         """L_fg over the clips that have a sentence, and the share of them without any negative."""
         has, real = own != NO_SENTENCE, keys != NO_SENTENCE
         alone = torch.unique(keys[real]).numel() < 2
@@ -154,7 +152,7 @@ class FGSGLTrainer(Trainer):
             self._window, self._window_steps = {}, 0.0
         super().log(logs, start_time)
 
-    # ---- evaluation and saving ----------------------------------------------------------------------------------------
+    # ---- evaluation and saving --------------------------------------------------------------------------------------
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluates with merged adapters, which is nearly twice as fast as unmerged ones."""

@@ -22,7 +22,12 @@ SHARED = ROOT.parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data folder is not beside this clone")
 
 DIRECTIONS = ("up", "down", "left", "right")
-STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, 1), "right": (0, -1)}  # left is the subject's: right in the picture
+STEPS = {
+    "up": (-1, 0),
+    "down": (1, 0),
+    "left": (0, 1),
+    "right": (0, -1),
+}  # as the subject sees it
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 28) -> None:

@@ -97,5 +97,5 @@ def _check_index(name: str, index: torch.Tensor, rows: int, columns: int) -> Non
     if index.shape != (rows,):
         raise ValueError(f"{name} has shape {tuple(index.shape)}; expected ({rows},), one per query")
     # Reading values of a GPU tensor would stop the device at every step; there the kernel itself refuses them.
-    if index.device.type == "cpu" and rows and not (0 <= int(index.min()) and int(index.max()) < columns):
+    if index.device.type == "cpu" and rows and not (int(index.min()) >= 0 and int(index.max()) < columns):
         raise ValueError(f"{name} runs from {int(index.min())} to {int(index.max())}; it must lie in 0..{columns - 1}")
