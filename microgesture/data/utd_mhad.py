@@ -1,0 +1,288 @@
+"""UTD-MHAD (Chen, Jafari, Kehtarnavaz; ICIP 2015): 27 actions before a Kinect, as depth video with a skeleton.
+
+    SOURCE/labels.csv                        video,skeleton,label,label_name,subject,trial,frames,split
+    SOURCE/depth_video/a1_s1_t1.mp4          action 1 to 27, subject, trial
+    SOURCE/skeleton/a1_s1_t1_skeleton.mat    `d_skel` (20 joints, 3, frames) in metres
+
+`prepare` makes of it the folder that `microgesture.data.clips.load` reads, with one keypoint file per clip:
+
+    OUT/<split>/clips/a1_s1_t1.mp4
+    OUT/<split>/keypoints/a1_s1_t1.npy       float32 (frames, 20, 3), named by the column `keypoints`
+
+Subjects 1, 3, 5 train, 7 validates, 2 and 4 test. Subjects 6 and 8 of the published data set are not in it.
+
+Skeleton axes, for a subject who faces the camera: x grows to the subject's right, y up, z away from the camera. The
+videos are mirrored (the subject's right is on the picture's right); joint names are the subject's own.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+from tqdm import tqdm
+
+from microgesture.data.clips import LABELS_FILE, ClipSample, DatasetInfo, write_split
+
+NAME = "utd_mhad"
+SPLITS: dict[str, tuple[int, ...]] = {"train": (1, 3, 5), "validation": (7,), "test": (2, 4)}
+TRIALS = (1, 2, 3, 4)
+KNOWN_MISSING = frozenset({(8, 1, 4)})
+"""(action, subject, trial) of the recordings that the authors left out, of the six subjects used here."""
+COLUMNS = ("video", "skeleton", "label", "label_name", "subject", "trial", "frames", "split")
+JOINTS = (
+    "head", "shoulder_center", "spine", "hip_center",
+    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+    "left_hip", "left_knee", "left_ankle", "left_foot",
+    "right_hip", "right_knee", "right_ankle", "right_foot",
+)  # fmt: skip
+"""The 20 Kinect joints in the order of the second axis of a keypoint file; left and right are the subject's own."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One row of labels.csv, checked.
+
+    Args:
+        name: `a<action>_s<subject>_t<trial>`.
+        video: The mp4 file.
+        skeleton: The .mat file.
+        label: Class name.
+        subject: 1 to 8.
+        trial: 1 to 4.
+        frames: Number of frames of the video and of the skeleton.
+        published_split: `train` or `test` in the authors' odd/even protocol.
+    """
+
+    name: str
+    video: Path
+    skeleton: Path
+    label: str
+    subject: int
+    trial: int
+    frames: int
+    published_split: str
+
+
+def prepare(source: Path, out: Path, progress: bool = True) -> None:
+    """Makes the data set folder `out` from the raw folder `source`, or nothing at all.
+
+    The folder is built beside `out`, under a name with a leading dot, and gets its own name when it is checked and
+    whole. An interrupted run leaves nothing that looks like a data set.
+
+    Args:
+        source: Folder with labels.csv, depth_video/ and skeleton/.
+        out: Folder to make; it must not exist yet, or be empty.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        FileNotFoundError: labels.csv, a video, a skeleton, or the project's own datasets/utd_mhad is missing.
+        FileExistsError: `out` holds something already.
+        ValueError: A row, a video or a skeleton is not as expected, or recordings are missing.
+    """
+    source, out = Path(source), Path(out)
+    card = _card_folder()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists and is not an empty folder: remove it or name another one")
+    recordings = read_labels(source / "labels.csv", DatasetInfo.read(card))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        building.chmod(0o755)  # mkdtemp makes folders that nobody else may read
+        _build(recordings, card, building, progress)
+        building.replace(out)
+    except BaseException:  # also when interrupted by the keyboard
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def read_labels(path: Path, info: DatasetInfo) -> list[Recording]:
+    """Reads and checks labels.csv; files named in it must exist but are not opened.
+
+    Args:
+        path: The labels.csv; its file names are relative to its folder.
+        info: The classes, in the order of the ids that labels.csv uses.
+
+    Returns:
+        The recordings, sorted by action, subject and trial.
+
+    Raises:
+        FileNotFoundError: The file, or one that it names, is missing.
+        ValueError: A column, a value or a recording is missing, unknown or there twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: give the folder that holds labels.csv, depth_video/, skeleton/"
+        )
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        absent = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if absent:
+            raise ValueError(f"{path} lacks the columns {absent}; its first line must be: {','.join(COLUMNS)}")
+        found: dict[tuple[int, int, int], Recording] = {}
+        for row in reader:
+            key, recording = _recording(row, f"{path}, line {reader.line_num}", path.parent, info)
+            if key in found:
+                raise ValueError(f"{path}, line {reader.line_num}: {recording.name} is there twice; remove one line")
+            found[key] = recording
+    expected = {
+        (action, subject, trial)
+        for action in range(1, len(info.classes) + 1)
+        for subject in sorted(sum(SPLITS.values(), ()))
+        for trial in TRIALS
+    } - KNOWN_MISSING
+    missing = sorted(expected - set(found))
+    if missing:
+        names = [_name(*key) for key in missing]
+        raise ValueError(
+            f"{path} lacks {len(missing)} of {len(expected)} recordings: {', '.join(names[:8])}"
+            f"{' …' if len(names) > 8 else ''}; add their files and lines, because figures count on the whole set"
+        )
+    return [found[key] for key in sorted(found)]
+
+
+def read_skeleton(path: Path) -> npt.NDArray[np.float32]:
+    """Reads a skeleton file of UTD-MHAD.
+
+    Args:
+        path: A .mat file with the matrix `d_skel` (20, 3, frames).
+
+    Returns:
+        float32 `(frames, 20, 3)` in metres, joints as in `JOINTS`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or holds no such matrix of finite numbers.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: copy it again from the data set")
+    try:
+        # variable_names: nothing but this one matrix is interpreted. Damage shows as many kinds of error.
+        content = scipy.io.loadmat(
+            path, variable_names=["d_skel"], struct_as_record=True, verify_compressed_data_integrity=True
+        )
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a MATLAB file ({error}): copy it again from the data set"
+        ) from error
+    skeleton = content.get("d_skel")
+    if skeleton is None or skeleton.ndim != 3 or skeleton.shape[:2] != (len(JOINTS), 3) or skeleton.dtype.kind != "f":
+        held = "nothing" if skeleton is None else f"{skeleton.dtype} {skeleton.shape}"
+        raise ValueError(f"{path} must hold d_skel with {len(JOINTS)} joints × 3 × frames, it holds {held}")
+    if not np.isfinite(skeleton).all():
+        raise ValueError(f"{path} holds NaN or infinity: copy it again from the data set")
+    return np.ascontiguousarray(skeleton.transpose(2, 0, 1), dtype=np.float32)
+
+
+def count_frames(path: Path) -> int:
+    """Counts the coded frames of a video without decoding one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no video.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: copy it again from the data set")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"{path} holds no video: copy it again from the data set")
+            return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+    except av.FFmpegError as error:
+        raise ValueError(f"{path} cannot be read as a video ({error}): copy it again from the data set") from error
+
+
+def _card_folder() -> Path:
+    folder = Path(__file__).resolve().parents[2] / "datasets" / NAME
+    for name in (LABELS_FILE, "README.md"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder / name} does not exist: the class list of UTD-MHAD lies in the project's repository; "
+                "run this from a clone of it (an installed package alone does not hold it)"
+            )
+    return folder
+
+
+def _name(action: int, subject: int, trial: int) -> str:
+    return f"a{action}_s{subject}_t{trial}"
+
+
+def _recording(
+    row: dict[str, str], where: str, folder: Path, info: DatasetInfo
+) -> tuple[tuple[int, int, int], Recording]:
+    """Checks one row; returns it with its key (action, subject, trial)."""
+    if any(row[column] is None for column in COLUMNS) or row["split"] not in ("train", "test"):
+        raise ValueError(f"{where}: every column must be filled, and split must be train or test; correct the line")
+    try:
+        label, subject, trial, frames = (int(row[c]) for c in ("label", "subject", "trial", "frames"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: label, subject, trial and frames must be whole numbers ({error})") from error
+    names = info.names
+    if not 0 <= label < len(names) or row["label_name"] != names[label]:
+        known = names[label] if 0 <= label < len(names) else f"no class (0 to {len(names) - 1} exist)"
+        raise ValueError(
+            f"{where}: label {label} is called {row['label_name']!r}, in datasets/{NAME}/{LABELS_FILE} it is {known}; "
+            "correct the line"
+        )
+    if subject not in sum(SPLITS.values(), ()):
+        raise ValueError(
+            f"{where}: subject {subject} is in no split of the protocol ({SPLITS}); leave the line out of labels.csv"
+        )
+    if trial not in TRIALS or frames < 1:
+        raise ValueError(f"{where}: trial {trial} must be 1 to 4 and frames {frames} at least 1; correct the line")
+    name = _name(label + 1, subject, trial)
+    files = {"video": f"{name}.mp4", "skeleton": f"{name}_skeleton.mat"}
+    for column, file_name in files.items():
+        path = Path(row[column])
+        if path.name != file_name or path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{where}: {column} is {row[column]!r}, expected a path inside {folder} to {file_name}")
+        if not (folder / path).is_file():
+            raise FileNotFoundError(f"{where}: {folder / path} is missing; copy it again from the data set")
+    video, skeleton = folder / row["video"], folder / row["skeleton"]
+    key = (label + 1, subject, trial)
+    return key, Recording(name, video, skeleton, names[label], subject, trial, frames, row["split"])
+
+
+def _build(recordings: Sequence[Recording], card: Path, out: Path, progress: bool) -> None:
+    info = DatasetInfo.read(card)
+    defaults = {c.name: c.default for c in info.classes}
+    splits = {subject: split for split, subjects in SPLITS.items() for subject in subjects}
+    clips: dict[str, list[ClipSample]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        (out / split / "clips").mkdir(parents=True)
+        (out / split / "keypoints").mkdir()
+    for recording in tqdm(recordings, desc=f"prepare {NAME}", unit="clip", disable=not progress):
+        split = splits[recording.subject]
+        keypoints = f"keypoints/{recording.name}.npy"
+        skeleton = read_skeleton(recording.skeleton)
+        frames = {recording.video: count_frames(recording.video), recording.skeleton: len(skeleton)}
+        for path, number in frames.items():
+            if number != recording.frames:
+                raise ValueError(
+                    f"{path} holds {number} frames, labels.csv says {recording.frames}: "
+                    "copy the file again from the data set, or correct the line"
+                )
+        np.save(out / split / keypoints, skeleton, allow_pickle=False)
+        file_name = f"clips/{recording.name}.mp4"
+        shutil.copyfile(recording.video, out / split / file_name)
+        extra = {
+            "trial": recording.trial,
+            "frames": recording.frames,
+            "keypoints": keypoints,
+            "published_split": recording.published_split,
+        }
+        text = defaults[recording.label]
+        clips[split].append(ClipSample(file_name, recording.label, str(recording.subject), text, extra=extra))
+    for name in (LABELS_FILE, "README.md"):
+        shutil.copyfile(card / name, out / name)
+    for split, samples in clips.items():
+        write_split(out / split, samples)

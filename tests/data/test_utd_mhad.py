@@ -1,0 +1,429 @@
+"""`microgesture.data.utd_mhad`: on a tiny raw folder made here, and on the recordings where they are."""
+
+import csv
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import scipy.io
+
+from microgesture.data import utd_mhad
+from microgesture.data.clips import METADATA_FILE, DatasetInfo, load
+from microgesture.data.fg_text import FGText
+
+ROOT = Path(__file__).resolve().parents[2]
+CARD = ROOT / "datasets" / "utd_mhad"
+RECORDINGS = ROOT.parent / "shared" / "data" / "utd_mhad"
+FRAMES = 3
+ONE_RIGHT_ARM = (0, 1, 2, 4, 7, 8, 9, 10, 14, 18, 19)
+
+with_recordings = pytest.mark.skipif(
+    not (RECORDINGS / "labels.csv").is_file(), reason=f"the UTD-MHAD recordings are not at {RECORDINGS}"
+)
+
+
+@pytest.fixture(scope="module")
+def info():
+    return DatasetInfo.read(CARD)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory, info):
+    """The whole raw layout, 647 recordings that are links to one tiny video and one tiny skeleton."""
+    folder = tmp_path_factory.mktemp("raw")
+    (folder / "depth_video").mkdir()
+    (folder / "skeleton").mkdir()
+    video, skeleton = folder / "one.mp4", folder / "one.mat"
+    write_video(video, FRAMES)
+    write_skeleton(skeleton, np.arange(20 * 3 * FRAMES, dtype=float).reshape(20, 3, FRAMES))
+    rows = []
+    for label, name in enumerate(info.names):
+        for subject in (1, 2, 3, 4, 5, 7):
+            for trial in (1, 2, 3, 4):
+                if (label, subject, trial) == (7, 1, 4):
+                    continue
+                clip = f"a{label + 1}_s{subject}_t{trial}"
+                (folder / f"depth_video/{clip}.mp4").hardlink_to(video)
+                (folder / f"skeleton/{clip}_skeleton.mat").hardlink_to(skeleton)
+                files = [f"depth_video/{clip}.mp4", f"skeleton/{clip}_skeleton.mat"]
+                rows.append([*files, label, name, subject, trial, FRAMES, "train" if subject % 2 else "test"])
+    write_csv(folder, rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(raw, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "utd"
+    utd_mhad.prepare(raw, out, progress=False)
+    return out
+
+
+@pytest.fixture
+def broken(raw, tmp_path):
+    """A raw folder with a labels.csv and a folder `bad` of its own; the other files are those of `raw`."""
+    folder = tmp_path / "raw"
+    (folder / "bad").mkdir(parents=True)
+    shutil.copyfile(raw / "labels.csv", folder / "labels.csv")
+    for name in ("depth_video", "skeleton"):
+        (folder / name).symlink_to(raw / name)
+    return folder
+
+
+def write_video(path, frames):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for i in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 60 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def write_skeleton(path, joints):
+    scipy.io.savemat(path, {"d_skel": joints})
+
+
+def write_csv(folder, rows, columns=utd_mhad.COLUMNS):
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+def change_row(folder, clip, **values):
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["video"].endswith(f"/{clip}.mp4"):
+            row.update(values)
+    write_csv(folder, [list(row.values()) for row in rows])
+
+
+# --- what prepare makes ------------------------------------------------------------------------------------------
+
+
+def test_counts_and_subjects_of_the_splits(prepared):
+    data = load(prepared)
+    assert {name: len(split) for name, split in data.items()} == {"train": 323, "validation": 108, "test": 216}
+    assert {name: sorted(set(split["subject"])) for name, split in data.items()} == {
+        "train": ["1", "3", "5"],
+        "validation": ["7"],
+        "test": ["2", "4"],
+    }
+    assert data["train"].features["label"].names == DatasetInfo.read(CARD).names
+
+
+def test_row_holds_default_text_and_extra_columns(prepared):
+    rows = [json.loads(line) for line in (prepared / "test" / METADATA_FILE).read_text().splitlines()]
+    row = next(row for row in rows if row["file_name"] == "clips/a2_s4_t3.mp4")
+    assert row == {
+        "file_name": "clips/a2_s4_t3.mp4",
+        "label": "swipe_right",
+        "subject": "4",
+        "start": None,
+        "end": None,
+        "initiator": "arm",
+        "receiver": "air",
+        "direction": "right",
+        "motion_type": "swipe",
+        "side": "right",
+        "provenance": "default",
+        "trial": 3,
+        "frames": FRAMES,
+        "keypoints": "keypoints/a2_s4_t3.npy",
+        "published_split": "test",
+    }
+
+
+def test_keypoints_are_frames_joints_axes(prepared):
+    joints = np.load(prepared / "train" / "keypoints" / "a1_s1_t1.npy", allow_pickle=False)
+    assert joints.dtype == np.float32
+    assert joints.shape == (FRAMES, 20, 3)
+    raw = np.arange(20 * 3 * FRAMES).reshape(20, 3, FRAMES)
+    assert joints[2, 11, 1] == raw[11, 1, 2]
+
+
+def test_moved_folder_still_loads(prepared, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(prepared, moved)
+    row = load(moved)["validation"][0]
+    assert row["video"]["path"].startswith(str(moved.resolve()))
+    assert (moved / "validation" / row["keypoints"]).is_file()
+
+
+def test_card_and_labels_are_copied(prepared):
+    for name in ("labels.json", "README.md"):
+        assert (prepared / name).read_bytes() == (CARD / name).read_bytes()
+
+
+# --- labels.json ---------------------------------------------------------------------------------------------------
+
+
+def test_class_list(info):
+    assert len(info.classes) == 27
+    assert info.mirrored is True
+    assert len(utd_mhad.JOINTS) == 20
+    defaults = [c.default for c in info.classes]
+    assert len(set(defaults)) == 27
+    assert len({record.sentence() for record in defaults}) == 27
+    assert all(None not in (d.initiator, d.receiver, d.direction, d.motion_type) for d in defaults)
+
+
+def test_subject_sees_directions(info):
+    default = {c.name: c.default for c in info.classes}
+    assert (default["swipe_left"].side, default["swipe_left"].direction) == ("right", "left")
+    assert (default["swipe_right"].side, default["swipe_right"].direction) == ("right", "right")
+    assert default["draw_circle_cw"].direction == "clockwise"
+    assert default["draw_circle_ccw"].direction == "counter_clockwise"
+    assert default["lunge"].side == "left"
+
+
+# --- what prepare refuses ------------------------------------------------------------------------------------------
+
+
+def refused(error, folder, out, match):
+    with pytest.raises(error, match=match) as caught:
+        utd_mhad.prepare(folder, out, progress=False)
+    assert not out.exists()
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+    return str(caught.value)
+
+
+def test_source_without_labels(tmp_path):
+    refused(FileNotFoundError, tmp_path, tmp_path / "out", "labels.csv does not exist: give the folder that holds")
+
+
+def test_labels_without_column(broken, tmp_path):
+    write_csv(broken, [], columns=[c for c in utd_mhad.COLUMNS if c != "trial"])
+    refused(ValueError, broken, tmp_path / "out", r"lacks the columns \['trial'\]; its first line must be: video,")
+
+
+def test_output_that_is_not_empty(raw, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not an empty folder: remove it or name another one"):
+        utd_mhad.prepare(raw, tmp_path, progress=False)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_project_without_class_list(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(utd_mhad, "NAME", "no_such_set")
+    refused(FileNotFoundError, raw, tmp_path / "out", "run this from a clone")
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"label": "x"}, "label, subject, trial and frames must be whole numbers"),
+        ({"label_name": "wave"}, "label 0 is called 'wave', in datasets/utd_mhad/labels.json it is swipe_left"),
+        ({"label": "27"}, r"in datasets/utd_mhad/labels.json it is no class \(0 to 26 exist\)"),
+        ({"subject": "6"}, "subject 6 is in no split of the protocol .* leave the line out"),
+        ({"trial": "5"}, "trial 5 must be 1 to 4"),
+        ({"frames": "0"}, "frames 0 at least 1"),
+        ({"trial": "2"}, "video is 'depth_video/a1_s1_t1.mp4', expected a path inside .* to a1_s1_t2.mp4"),
+        ({"video": "../a1_s1_t1.mp4"}, "video is '../a1_s1_t1.mp4', expected a path inside"),
+        ({"split": ""}, "every column must be filled, and split must be train or test"),
+    ],
+)
+def test_bad_row(broken, tmp_path, values, match):
+    clip = "a1_s1_t1"
+    change_row(broken, clip, **values)
+    assert "labels.csv, line 2" in refused(ValueError, broken, tmp_path / "out", match)
+
+
+def test_row_twice(broken, tmp_path):
+    lines = (broken / "labels.csv").read_text().splitlines()
+    (broken / "labels.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
+    refused(ValueError, broken, tmp_path / "out", "line 649: a1_s1_t1 is there twice; remove one line")
+
+
+def test_missing_rows(broken, tmp_path):
+    lines = (broken / "labels.csv").read_text().splitlines()
+    (broken / "labels.csv").write_text("\n".join(lines[:1] + lines[3:]) + "\n")
+    refused(ValueError, broken, tmp_path / "out", "lacks 2 of 647 recordings: a1_s1_t1, a1_s1_t2; add their files")
+
+
+@pytest.mark.parametrize(("column", "name"), [("video", "a3_s7_t2.mp4"), ("skeleton", "a3_s7_t2_skeleton.mat")])
+def test_missing_file(broken, tmp_path, column, name):
+    change_row(broken, "a3_s7_t2", **{column: f"bad/{name}"})
+    refused(FileNotFoundError, broken, tmp_path / "out", f"bad/{name} is missing; copy it again")
+
+
+def test_video_with_other_number_of_frames(broken, tmp_path):
+    write_video(broken / "bad/a27_s4_t4.mp4", FRAMES + 1)
+    change_row(broken, "a27_s4_t4", video="bad/a27_s4_t4.mp4")
+    refused(ValueError, broken, tmp_path / "out", "a27_s4_t4.mp4 holds 4 frames, labels.csv says 3: copy the file")
+
+
+def test_skeleton_with_other_number_of_frames(broken, tmp_path):
+    write_skeleton(broken / "bad/a1_s2_t1_skeleton.mat", np.zeros((20, 3, FRAMES + 2)))
+    change_row(broken, "a1_s2_t1", skeleton="bad/a1_s2_t1_skeleton.mat")
+    refused(ValueError, broken, tmp_path / "out", "a1_s2_t1_skeleton.mat holds 5 frames, labels.csv says 3")
+
+
+def test_video_that_is_none(broken, tmp_path):
+    (broken / "bad/a1_s1_t1.mp4").write_bytes(b"no video")
+    change_row(broken, "a1_s1_t1", video="bad/a1_s1_t1.mp4")
+    refused(ValueError, broken, tmp_path / "out", r"a1_s1_t1.mp4 cannot be read as a video \(.*copy it again")
+
+
+def test_file_without_video(tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(ValueError, match=r"sound.mp4 holds no video"):
+        utd_mhad.count_frames(tmp_path / "sound.mp4")
+
+
+@pytest.mark.parametrize("read", [utd_mhad.count_frames, utd_mhad.read_skeleton])
+def test_readers_name_missing_files(tmp_path, read):
+    with pytest.raises(FileNotFoundError, match=r"nothing is missing: copy it again"):
+        read(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"d_skel": np.zeros((25, 3, 4))}, r"20 joints × 3 × frames, it holds float64 \(25, 3, 4\)"),
+        ({"other": np.zeros((20, 3, 4))}, "it holds nothing"),
+        ({"d_skel": np.full((20, 3, 4), np.nan)}, "holds NaN or infinity: copy it again"),
+    ],
+)
+def test_bad_skeletons(tmp_path, content, match):
+    scipy.io.savemat(tmp_path / "bad.mat", content)
+    with pytest.raises(ValueError, match=match):
+        utd_mhad.read_skeleton(tmp_path / "bad.mat")
+
+
+@pytest.mark.parametrize("content", [b"", b"no matlab file", b"\0" * 400])
+def test_damaged_skeleton(tmp_path, content):
+    (tmp_path / "bad.mat").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad.mat cannot be read as a MATLAB file"):
+        utd_mhad.read_skeleton(tmp_path / "bad.mat")
+
+
+def test_truncated_skeleton(raw, tmp_path):
+    (tmp_path / "bad.mat").write_bytes((raw / "one.mat").read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"bad.mat (cannot be read|must hold)"):
+        utd_mhad.read_skeleton(tmp_path / "bad.mat")
+
+
+def test_interrupted_run_leaves_nothing(raw, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(utd_mhad, "write_split", interrupt)
+    refused(KeyboardInterrupt, raw, tmp_path / "out", None)
+
+
+def test_empty_output_folder_is_taken(raw, tmp_path):
+    (tmp_path / "out").mkdir()
+    utd_mhad.prepare(raw, tmp_path / "out", progress=False)
+    assert (tmp_path / "out" / "test" / METADATA_FILE).is_file()
+
+
+# --- the recordings themselves ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recordings(info):
+    return utd_mhad.read_labels(RECORDINGS / "labels.csv", info)
+
+
+@with_recordings
+def test_whole_data_set(tmp_path):
+    utd_mhad.prepare(RECORDINGS, tmp_path / "utd", progress=False)
+    data = load(tmp_path / "utd")
+    assert {name: len(split) for name, split in data.items()} == {"train": 323, "validation": 108, "test": 216}
+    counts = np.bincount([label for split in data.values() for label in split["label"]])
+    assert counts.tolist() == [23 if c == 7 else 24 for c in range(27)]
+
+
+def right_hand(recording):
+    """The right hand relative to the hip centre, (frames, 3), and the left one."""
+    joints = utd_mhad.read_skeleton(recording.skeleton)
+    hip, left, right = (utd_mhad.JOINTS.index(name) for name in ("hip_center", "left_hand", "right_hand"))
+    return joints[:, right] - joints[:, hip], joints[:, left] - joints[:, hip]
+
+
+@with_recordings
+def test_named_right_hand_is_the_one_that_moves(recordings, info):
+    def path_length(points):
+        return np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
+
+    arms = [right_hand(r) for r in recordings if info.names.index(r.label) in ONE_RIGHT_ARM]
+    assert len(arms) == 263
+    assert all(path_length(right) > path_length(left) for right, left in arms)
+
+
+@with_recordings
+def test_x_grows_to_the_subjects_right(recordings):
+    left, right = utd_mhad.JOINTS.index("left_shoulder"), utd_mhad.JOINTS.index("right_shoulder")
+    for recording in recordings:
+        joints = utd_mhad.read_skeleton(recording.skeleton)
+        assert (joints[:, right, 0] > joints[:, left, 0]).all(), recording.name
+
+
+@with_recordings
+@pytest.mark.parametrize(("label", "sign"), [("swipe_left", -1), ("swipe_right", 1)])
+def test_swipes_go_where_their_name_says(recordings, label, sign):
+    for recording in (r for r in recordings if r.label == label):
+        hand, _ = right_hand(recording)
+        x = hand[hand[:, 1] > 0.1, 0]  # raised at least 10 cm above the hip
+        half = len(x) // 2
+        assert sign * (x[half:].mean() - x[:half].mean()) > 0, recording.name
+
+
+@with_recordings
+@pytest.mark.parametrize(("label", "sign"), [("draw_circle_cw", -1), ("draw_circle_ccw", 1)])
+def test_circles_turn_as_the_subject_sees_them(recordings, label, sign):
+    for recording in (r for r in recordings if r.label == label):
+        x, y = (right_hand(recording)[0][:, :2] - right_hand(recording)[0][:, :2].mean(0)).T
+        area = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2  # counter-clockwise is positive: x to the right, y up
+        assert sign * area > 0, recording.name
+
+
+@with_recordings
+def test_left_foot_lunges(recordings):
+    left, right = utd_mhad.JOINTS.index("left_foot"), utd_mhad.JOINTS.index("right_foot")
+    for recording in (r for r in recordings if r.label == "lunge"):
+        joints = utd_mhad.read_skeleton(recording.skeleton)
+        ahead = joints[:, right, 2] - joints[:, left, 2]
+        assert ahead[np.abs(ahead).argmax()] > 0, recording.name
+
+
+@with_recordings
+def test_videos_are_mirrored(recordings, info):
+    """The pixels change further right in the picture while the right hand is further to the subject's right."""
+    labels = {info.names[label] for label in ONE_RIGHT_ARM}
+    sample = [r for r in recordings if r.label in labels and r.trial == 1 and r.subject in (1, 4, 7)]
+    correlations = []
+    for recording in sample:
+        with av.open(str(recording.video)) as container:
+            frames = [frame.to_ndarray(format="gray")[::2, ::2] for frame in container.decode(video=0)]
+        change = np.abs(np.diff(np.stack(frames).astype(np.int16), axis=0))
+        change[change < 16] = 0  # noise of the sensor and of the coding
+        energy = change.sum((1, 2))
+        column = (change.sum(1) * np.arange(change.shape[2])).sum(1) / np.maximum(energy, 1)
+        moving = energy > np.median(energy)
+        hand = right_hand(recording)[0][:, 0]
+        hand = (hand[1:] + hand[:-1]) / 2  # between the two frames that the change is taken from
+        correlations.append(np.corrcoef(column[moving], hand[moving])[0, 1])
+    assert len(correlations) == 33
+    assert np.mean(np.array(correlations) > 0) >= 0.9  # knocking hardly moves the hand sideways
+    assert np.median(correlations) > 0.7
+
+
+def test_default_text_flips_to_the_other_side(info):
+    """Why a clip must not be flipped for augmentation without its text: the record would be another class's."""
+    default = {c.name: c.default for c in info.classes}
+    flipped = default["draw_circle_cw"].flipped()
+    assert flipped.direction == default["draw_circle_ccw"].direction
+    assert isinstance(flipped, FGText)
+    assert flipped.side == "left"
