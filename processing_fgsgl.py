@@ -65,7 +65,8 @@ class FGSGLProcessor(FeatureExtractionMixin):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
         for name, values in (("image_mean", image_mean), ("image_std", image_std)):
             if len(values) != 3 or (name == "image_std" and min(values) <= 0):
-                raise ValueError(f"{name} must be three numbers, for red, green and blue, got {values!r}.")
+                above = " above 0" if name == "image_std" else ""
+                raise ValueError(f"{name} must be three numbers{above}, for red, green and blue, got {values!r}.")
         if video_backend not in ("pyav", "decord"):
             raise ValueError(f"video_backend must be 'pyav' or 'decord', got {video_backend!r}.")
         self.num_frames = num_frames
@@ -73,6 +74,8 @@ class FGSGLProcessor(FeatureExtractionMixin):
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
         self.video_backend = video_backend
+        # register_for_auto_class keeps one auto class; pipelines ask for the other one.
+        self.auto_map = dict.fromkeys(("AutoFeatureExtractor", "AutoProcessor"), "processing_fgsgl.FGSGLProcessor")
 
     @property
     def sampling_key(self) -> str:
@@ -99,9 +102,7 @@ class FGSGLProcessor(FeatureExtractionMixin):
         """
         if not isinstance(mirrored, bool | np.bool_):
             raise TypeError(f"mirrored must be True or False, got {mirrored!r}.")
-        frames = read_frames(
-            video, self.num_frames, start, end, mirrored=bool(mirrored), backend=self.video_backend
-        )
+        frames = read_frames(video, self.num_frames, start, end, mirrored=bool(mirrored), backend=self.video_backend)
         # A permuted view of (T, H, W, 3) is what makes the uint8 kernel fast, and equal to Pillow's bicubic within one
         # level; the pretrained vision weights have seen Pillow's.
         resized = functional.interpolate(

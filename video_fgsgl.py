@@ -1,8 +1,8 @@
 """Video file -> exact frames, upright as displayed.
 
 `read_frames` returns the very frames that a plain decode from the first packet to the last would return, but decodes
-only what those need: it lists the packets first, starts at the key frame before each wanted frame, and lets the decoder
-skip pictures that no other picture refers to. Where a file does not allow that, it is decoded from start to end.
+only what those need: it lists the packets first, starts at the key frame before each wanted frame, and skips pictures
+that no other picture refers to. Where a file does not allow that, it is decoded from start to end.
 
 Time is in seconds from the first displayed frame. Frame k of T of the span [start, end) is the one on display at
 ``start + (k + 1/2) / T * (end - start)``.
@@ -19,10 +19,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ try:
     import av
     from av.video.reformatter import VideoReformatter
 except ImportError:
-    av = None
+    av = None  # type: ignore[assignment]
 try:
     import decord
 except ImportError:
@@ -47,9 +47,11 @@ KEPT_PACKET_BYTES = 64 << 20  # a longer file is read a second time instead of b
 # Playlists (hls, concat) and still images open other files or are no video, so the demuxers are named one by one.
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "asf", "flv", "ogg", "gif", "dv", "mxf")
 # Decoding may start at any key frame of these; other codecs are decoded from the first packet.
-KEYED_CODECS = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg1video", "mpeg2video", "prores", "mjpeg"}
+KEYED_CODECS = {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "prores", "mjpeg"}
 NONREF_CODECS = {"h264", "hevc"}  # others lose frames when their unreferenced pictures are skipped
-DECORD_CODECS = {"h264", "hevc", "mpeg4", "vp9", "mpeg2video"}
+# Where decord was found to return the same frames; anything else is refused.
+DECORD_READS = {("mov", "h264"), ("mov", "hevc"), ("mov", "vp9"), ("avi", "mpeg4")}
+DECORD_READS |= {("matroska", "h264"), ("matroska", "hevc"), ("matroska", "vp8"), ("matroska", "vp9")}
 DECORD_PIXELS = {"yuv420p", "yuvj420p"}
 
 _IMAGES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
@@ -73,7 +75,7 @@ class VideoInfo:
     """What a video file holds, as displayed.
 
     Attributes:
-        container: FFmpeg's name of the file format.
+        container: FFmpeg's name of the file format, such as ``mov`` (also MP4), ``matroska`` (also WebM) or ``avi``.
         codec: FFmpeg's name of the decoder.
         pixel_format: FFmpeg's name of the stored pixels.
         width: Displayed width in stored pixels, after rotation.
@@ -155,7 +157,7 @@ def probe(video: Any) -> VideoInfo:
         swap, rows, columns = _display_flips(frame)
         duration = timeline.seconds
         return VideoInfo(
-            container=clip.container.format.name,
+            container=clip.format,
             codec=clip.codec.name,
             pixel_format=frame.format.name,
             width=frame.height if swap else frame.width,
@@ -228,8 +230,7 @@ class _Timeline:
         return Fraction(repr(float(value)))  # 0.2 means 1/5 s, not the binary number next to it
 
 
-@dataclass(frozen=True)
-class _Packet:
+class _Packet(NamedTuple):
     """What the frame plan needs to know of one packet, in the order of the file."""
 
     pts: int | None
@@ -270,7 +271,7 @@ class _Clip:
             "max_pixels": str(MAX_PIXELS),
         }
         try:
-            self.container = av.open(file, options=options, metadata_errors="replace")
+            self.container: Any = av.open(file, options=options, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise VideoError(
                 f"{self.name}: this is no video that can be read ({_reason(error)}). It may be cut off (the index of "
@@ -281,6 +282,7 @@ class _Clip:
         except VideoError:
             self.container.close()
             raise
+        self.format = self.container.format.name.split(",")[0]
         self.codec = self.stream.codec_context
         self.codec.thread_count = self.threads
         self.codec.options = {"max_pixels": str(MAX_PIXELS)}  # a header may promise less than the pictures hold
@@ -292,11 +294,14 @@ class _Clip:
 
     def packets(self) -> Iterator[Any]:
         """Yield the stream's packets in the order of the file, without the empty ones."""
+        self.empty = 0
         try:
             for packet in self.container.demux(self.stream):
                 # An empty packet is "repeat the last picture" in AVI, but "end of file" to a decoder.
                 if packet.size > 0:
                     yield packet
+                elif packet.dts is not None:
+                    self.empty += 1
         except av.error.FFmpegError as error:
             raise VideoError(
                 f"{self.name}: the file breaks off or is damaged ({_reason(error)}). {_COPY_AGAIN}", "truncated"
@@ -307,7 +312,8 @@ class _Clip:
         self.kept: list[Any] | None = []
         size = 0
         for packet in self.packets():
-            if packet.is_corrupt:
+            # A transport stream is made to be cut and joined anywhere; elsewhere a broken packet is a broken file.
+            if packet.is_corrupt and self.format != "mpegts":
                 raise VideoError(f"{self.name}: the file breaks off or is damaged inside. {_COPY_AGAIN}", "truncated")
             table.append(_Packet(packet.pts, packet.duration or 0, packet.is_keyframe, not packet.is_discard))
             size += packet.size
@@ -315,16 +321,31 @@ class _Clip:
                 self.kept.append(packet)
                 if size > KEPT_PACKET_BYTES:
                     self.kept = None
-        promised = self.stream.frames
-        if promised and self.container.format.name.startswith("mov"):
-            promised = min(promised, len(self.stream.index_entries))  # an edit list may leave frames out
-        spare = 0 if self.container.format.name.startswith("mov") else 1  # DivX writes one frame too many
-        if len(table) + spare < promised or not table:
+        self._check_complete(table)
+        return table
+
+    def _check_complete(self, table: list[_Packet]) -> None:
+        """Raise when the header promises more than the file holds: a cut file is no shorter gesture."""
+        promised, spare = self.stream.frames, 1  # DivX counts one frame too many
+        if self.format == "mov":
+            promised, spare = min(promised, len(self.stream.index_entries)), 0  # an edit list may leave frames out
+        if not table or len(table) + self.empty + spare < promised:
             raise VideoError(
-                f"{self.name}: the header promises {promised} frames, but the file holds {len(table)}. {_COPY_AGAIN}",
+                f"{self.name}: the header promises {promised or 'some'} frames, but the file holds {len(table)}. "
+                f"{_COPY_AGAIN}",
                 "truncated",
             )
-        return table
+        clock = re.fullmatch(r"(\d+):(\d\d):(\d\d\.?\d*)", self.stream.metadata.get("DURATION", ""))
+        end = max(((packet.pts or 0) + packet.duration for packet in table), default=0) * self.time_base
+        if self.format == "matroska" and clock:
+            hours, minutes, seconds = map(Fraction, clock.groups())
+            seconds += 3600 * hours + 60 * minutes
+            if seconds > end + Fraction(1, 2):
+                raise VideoError(
+                    f"{self.name}: the header promises {float(seconds):.2f} s of video, but the file breaks off after "
+                    f"{float(end):.2f} s. {_COPY_AGAIN}",
+                    "truncated",
+                )
 
     def timeline(self) -> _Timeline | None:
         """Return the timeline that the packets tell, or None where only decoding can tell it."""
@@ -333,7 +354,7 @@ class _Clip:
         untold = len(times) < len(shown) or len(set(times)) < len(times) or not times
         # AVI stores no display times: with reordered pictures those that FFmpeg makes up need not be right. Pictures
         # displayed before the first key frame cannot be decoded.
-        if untold or (self.container.format.name == "avi" and self.codec.has_b_frames):
+        if untold or (self.format == "avi" and self.codec.has_b_frames):
             return None
         first_key = next((packet.pts for packet in self.table if packet.key), None)
         pts = sorted(times)
@@ -347,7 +368,7 @@ class _Clip:
         pts = [frame.pts for frame in self.all_frames()]
         if not pts:
             raise VideoError(f"{self.name}: no frame of the video can be decoded. {_COPY_AGAIN}", "truncated")
-        if any(time is None for time in pts) or any(b <= a for a, b in zip(pts, pts[1:], strict=False)):
+        if any(time is None for time in pts) or any(b <= a for a, b in pairwise(pts)):
             interval = self._interval([], 0)
             pts = [k * interval for k in range(len(pts))]
         durations = {packet.pts: packet.duration for packet in self.table}
@@ -422,8 +443,7 @@ class _Clip:
         packets = iter(self.kept if self.kept is not None else self.packets())
         passed = 0
         for first, last in parts:
-            for number, packet in enumerate(islice(packets, first - passed, last + 1 - passed), first):
-                yield number, packet
+            yield from enumerate(islice(packets, first - passed, last + 1 - passed), first)
             passed = last + 1
 
 
@@ -475,7 +495,8 @@ def _collect(frames: Iterable[tuple[int, Any]], wanted: list[int], name: str) ->
         picture = _upright(torch.from_numpy(rgb.to_ndarray()), frame)
         if output is None:
             output = picture.new_empty(len(wanted), *picture.shape)
-        output[slots.pop(key)] = picture
+        for slot in slots.pop(key):
+            output[slot] = picture
         if not slots:
             return output
     return None
@@ -485,7 +506,8 @@ def _upright(picture: torch.Tensor, frame: Any) -> torch.Tensor:
     swap, rows, columns = _display_flips(frame)
     if swap:
         picture = picture.transpose(0, 1)
-    return picture.flip([axis for axis, flip in enumerate((rows, columns)) if flip])
+    axes = [axis for axis, flip in enumerate((rows, columns)) if flip]
+    return picture.flip(axes) if axes else picture
 
 
 def _display_flips(frame: Any) -> tuple[bool, bool, bool]:
@@ -508,36 +530,69 @@ def _read_with_decord(clip: _Clip, num_frames: int, start: float | None, end: fl
         raise ImportError("The backend 'decord' is not installed. Run: pip install decord, or use the backend 'pyav'.")
     timeline = clip.timeline()
     reason = _why_not_decord(clip, timeline)
-    if reason or timeline is None:
-        raise VideoError(f"{clip.name}: decord {reason}. Use the backend 'pyav' for this file.", "backend")
+    if timeline is None or reason:
+        raise _decord_error(clip, reason)
     places = timeline.pick(num_frames, start, end)
     _check_size(clip.codec.width, clip.codec.height, clip.name, num_frames)
     source = io.BytesIO(clip.source) if isinstance(clip.source, bytes) else clip.source
     try:
         reader = decord.VideoReader(source, num_threads=clip.threads)
-        # With a count that is too high get_batch repeats frames, or never returns.
-        if len(reader) != len(timeline.pts):
-            reason = f"counts {len(reader)} frames where the file displays {len(timeline.pts)}"
-            raise VideoError(f"{clip.name}: decord {reason}. Use the backend 'pyav' for this file.", "backend")
+        if len(reader) != len(timeline.pts):  # with a count that is too high, get_batch may never return
+            raise _decord_error(clip, f"counts {len(reader)} frames where {len(timeline.pts)} are displayed")
         return torch.from_numpy(reader.get_batch(places).asnumpy())
     except decord.DECORDError as error:
-        raise VideoError(
-            f"{clip.name}: decord cannot read this file. Use the backend 'pyav' for it.", "backend"
-        ) from error
+        raise _decord_error(clip, "cannot read it") from error
 
 
 def _why_not_decord(clip: _Clip, timeline: _Timeline | None) -> str:
-    """Return what makes decord return other frames than those displayed; empty where it returns the same."""
-    container = clip.container.format.name
+    """Return what makes decord fail or return other frames than those displayed; empty where nothing does."""
     if timeline is None:
-        return "returns wrong frames, because the file does not tell when its frames are displayed"
-    if not container.startswith(("mov", "matroska", "avi")) or clip.codec.name not in DECORD_CODECS:
-        return f"does not read {clip.codec.name} in {container.split(',')[0]} reliably"
+        return "returns wrong frames, because the file does not say when its frames are displayed"
+    if (clip.format, clip.codec.name) not in DECORD_READS:
+        return f"does not read {clip.codec.name} in {clip.format} reliably"
+    if clip.format == "mov" and not clip.stream.frames:
+        return "returns wrong frames of fragmented files"
+    if clip.codec.field_order > 1:
+        return "returns wrong frames of interlaced video"
     if clip.codec.pix_fmt not in DECORD_PIXELS:
         return f"converts the pixels ({clip.codec.pix_fmt}) to other colours"
     if not all(packet.shown for packet in clip.table):
         return "ignores the file's edit list, which leaves some frames out"
+    if not _keys_are_clean(clip):
+        return "returns wrong frames where pictures refer to others before a key frame (open GOP, intra refresh)"
+    swap, rows, columns = _display_flips(_first_frame(clip)[1])
+    if swap == (rows == columns):
+        return "ignores that the file asks to be shown mirrored"
     return ""
+
+
+def _keys_are_clean(clip: _Clip) -> bool:
+    """Return whether no picture refers across a key frame, so that decoding may start at any of them."""
+    key_pts = None
+    for packet in clip.table:
+        key_pts = packet.pts if packet.key else key_pts
+        if None not in (key_pts, packet.pts) and packet.pts < key_pts:  # type: ignore[operator]
+            return False
+    header = clip.codec.extradata or b""
+    if clip.codec.name != "h264" or header[:1] != b"\x01":
+        return True
+    clip.reopen()
+    width = (header[4] & 3) + 1  # bytes of the length before each unit of a packet
+    return all(_has_idr(bytes(packet), width) for packet in clip.packets() if packet.is_keyframe)
+
+
+def _has_idr(packet: bytes, width: int) -> bool:
+    """Return whether an H.264 packet holds a slice of an IDR picture (unit type 5), which nothing refers across."""
+    place = 0
+    while place + width < len(packet):
+        if packet[place + width] & 31 == 5:
+            return True
+        place += width + int.from_bytes(packet[place : place + width], "big")
+    return False
+
+
+def _decord_error(clip: _Clip, reason: str) -> VideoError:
+    return VideoError(f"{clip.name}: decord {reason}. Use the backend 'pyav' for this file.", "backend")
 
 
 def _pick_array_frames(video: Any, num_frames: int, start: float | None, end: float | None) -> torch.Tensor:
