@@ -227,9 +227,11 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 def _read_raw(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     # Mode "c" maps the file copy-on-write: the pages are shared until someone writes to his own copy.
-    array = np.load(path, mmap_mode="c", allow_pickle=False)
+    array = np.lib.format.open_memmap(path, mode="c")
     if array.shape != shape or array.dtype != np.uint8:
         raise ValueError(f"it holds {array.dtype} {array.shape}, not uint8 {shape}")
+    if path.stat().st_size != array.offset + array.nbytes:
+        raise ValueError(f"it has {path.stat().st_size} bytes, not {array.offset + array.nbytes}")
     return torch.from_numpy(array)
 
 
