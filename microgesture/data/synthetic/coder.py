@@ -84,7 +84,7 @@ def _others(attribute: str, word: str) -> list[str]:
 
 
 def _words() -> dict[str, tuple[str, ...]]:
-    field = {"initiator": "initiators", "receiver": "receiver", "direction": "directions", "motion_type": "motions"}
+    field = {"initiator": "initiators", "receiver": "receivers", "direction": "directions", "motion_type": "motions"}
     scenes = [scene for scenes in SCENES.values() for scene in scenes]
     return {a: tuple(sorted({w for s in scenes for w in getattr(s, field[a]).split()})) for a in ATTRIBUTES}
 

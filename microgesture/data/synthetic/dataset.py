@@ -24,7 +24,7 @@ VERSION = "1.0.0"
 
 MANIFEST = "synthetic.json"
 SOURCE = Path(__file__).resolve().parents[3] / "datasets" / "synthetic"
-_NOT_GENERATING = ("__init__.py", "card.py")
+_NOT_GENERATING = ("__init__.py", "card.py", "picture.py")
 
 logger = logging.getLogger(__name__)
 Task = TypeVar("Task")

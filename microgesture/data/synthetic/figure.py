@@ -63,7 +63,7 @@ class Body:
     @property
     def head_centre(self) -> tuple[float, float]:
         """Centre of the resting head."""
-        return 0.0, -37.0 - self.head_ry
+        return 0.0, -33.0 - self.head_ry
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Motion:
         sway: Shift of the whole figure in whole picture pixels, `(T, 2)`.
         grip: What each hand holds: 0 nothing, 1 the collar, 2 a pen, `(T, 2)`.
         front_leg: Which leg stands in front, `(T,)`.
+        rest: The wrists at rest, `(2, 3)`; a hand that is exactly there is idle.
     """
 
     wrist: Array
@@ -109,6 +110,12 @@ class Motion:
     sway: NDArray[np.int64]
     grip: NDArray[np.int64]
     front_leg: NDArray[np.int64]
+    rest: Array
+
+    def idle_arms(self, t: int) -> tuple[bool, bool]:
+        """Whether the left and the right arm are at rest in frame `t`, with nothing in the hand."""
+        still = (np.abs(self.wrist[t] - self.rest).max(-1) < 1e-6) & (self.grip[t] == 0) & (self.lift[t] == 0)
+        return bool(still[0]), bool(still[1])
 
     def __len__(self) -> int:
         return len(self.wrist)

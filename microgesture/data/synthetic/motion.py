@@ -58,25 +58,24 @@ class Site:
 
 
 SITES: dict[str, Site] = {
-    "eyes": Site(13, -6, 46, _MID, head=True),
-    "eyes_both": Site(17, -6, 46, _MID, head=True, other="same"),
-    "forehead": Site(8, -33, 42, _UP, head=True),
-    "cheek": Site(25, 18, 40, _MID, 75, head=True, line=80),
-    "mouth": Site(4, 31, 46, _DOWN_OUT, 40, head=True),
-    "jaw": Site(16, 48, 38, _DOWN_OUT, 60, head=True),
-    "ear": Site(41, 2, 10, _UP, 80, head=True, line=80),
-    "hair_top": Site(12, -62, 15, (1.0, -0.1, 0.3), head=True),
-    "hair_side": Site(42, -34, 8, (1.0, 0.1, 0.3), head=True, line=70),
-    "hair_both": Site(36, -44, 8, (1.0, 0.1, 0.3), head=True, other="same", line=70),
-    "neck_side": Site(19, -19, 18, _MID, 50, line=70),
-    "neck_front": Site(2, -22, 30, _DOWN_OUT, 45),
-    "neck_base": Site(32, -3, 16, _MID, 65),
-    "notch": Site(0, 5, 34, _DOWN_OUT, 25),
-    "collar": Site(21, 8, 34, _DOWN_OUT, 70),
-    "collar_both": Site(21, 8, 34, _DOWN_OUT, 70, other="same"),
-    "pendant": Site(2, 44, 36, _DOWN_OUT, 20),
-    "body_chest": Site(-26, 62, 34, _DOWN_OUT, 0),
-    "body_belly": Site(4, 118, 34, _DOWN_OUT, -20),
+    "eyes": Site(15, -6, 46, (0.3, 1.0, 0.1), 60, head=True),
+    "eyes_both": Site(17, -6, 46, (0.5, 1.0, 0.2), 60, head=True, other="same"),
+    "forehead": Site(8, -34, 42, (0.9, 0.5, 0.2), 55, head=True),
+    "cheek": Site(27, 20, 40, (0.2, 1.0, 0.1), 80, head=True, line=80),
+    "mouth": Site(5, 31, 46, (0.3, 1.0, 0.1), 55, head=True),
+    "jaw": Site(16, 47, 38, (0.2, 1.0, 0.0), 75, head=True),
+    "ear": Site(42, 4, 10, (0.7, 0.8, 0.0), 85, head=True, line=80),
+    "hair_top": Site(14, -64, 12, (1.0, -0.5, 0.0), 35, head=True),
+    "hair_side": Site(44, -34, 6, (1.0, -0.2, 0.0), 55, head=True, line=70),
+    "hair_both": Site(38, -46, 6, (1.0, -0.3, 0.0), 50, head=True, other="same", line=70),
+    "neck_side": Site(24, -20, 16, (1.0, 0.15, 0.1), 30, line=70),
+    "neck_base": Site(34, -2, 14, (1.0, 0.25, 0.1), 30),
+    "notch": Site(0, 6, 34, (0.8, 0.7, 0.0), 12),
+    "collar": Site(22, 9, 34, (0.0, 1.0, 0.0), 95),
+    "collar_both": Site(22, 9, 34, (0.1, 1.0, 0.0), 95, other="same"),
+    "pendant": Site(2, 48, 38, (0.5, 0.8, 0.0), 50),
+    "body_chest": Site(-28, 58, 34, _DOWN_OUT, 0),
+    "body_belly": Site(2, 124, 34, _DOWN_OUT, -15),
     "body_arm": Site(-84, 84, 32, _DOWN_OUT, 0, line=90),
     "body_shoulder": Site(-62, 12, 34, _DOWN_OUT, 20),
     "body_back": Site(26, 122, -35, _BACK, 0, line=90, layer=2),
@@ -84,17 +83,16 @@ SITES: dict[str, Site] = {
     "hold_upper": Site(-82, 62, 34, _DOWN_OUT, 15, line=90),
     "hold_fore": Site(-88, 128, 30, _DOWN_OUT, -10, line=90),
     "fold": Site(-46, 74, 40, (0.5, 1.0, 0.2), 8, other="same", line=0),
-    "behind": Site(-4, 132, -35, _BACK, -20, other="same", layer=2),
+    "behind": Site(-8, 128, -35, (1.0, 0.3, -0.9), -5, other="same", layer=2),
     "akimbo": Site(54, 132, 12, _WIDE, -35, other="same"),
     "akimbo_one": Site(54, 132, 12, _WIDE, -35),
-    "hands": Site(4, 108, 42, _DOWN_OUT, 10, other="counter", line=30),
-    "fingers": Site(3, 104, 42, _DOWN_OUT, 25, other="same", line=20),
-    "steeple": Site(2, 84, 44, _DOWN_OUT, 65, other="same", line=90),
-    "watch": Site(-16, 122, 44, _DOWN_OUT, 0, other="offer"),
-    "pen": Site(34, 92, 44, _DOWN_OUT, 50, other="offer_pen", line=20),
-    "hem": Site(20, 146, 34, _DOWN_OUT, -40, other="same_if_both"),
-    "air_one": Site(66, 86, 60, _DOWN_OUT, 60, line=20),
-    "air_both": Site(58, 88, 60, _DOWN_OUT, 50, other="same", line=20),
+    "hands": Site(4, 120, 42, _DOWN_OUT, 10, other="counter", line=30),
+    "fingers": Site(3, 116, 42, _DOWN_OUT, 25, other="same", line=20),
+    "steeple": Site(2, 106, 44, _DOWN_OUT, 65, other="same", line=90),
+    "watch": Site(-14, 72, 46, _DOWN_OUT, 10, other="offer"),
+    "pen": Site(22, 64, 46, _DOWN_OUT, 60, other="offer_pen", line=20),
+    "air_one": Site(94, 78, 60, _DOWN_OUT, 60, line=20),
+    "air_both": Site(86, 82, 60, _DOWN_OUT, 50, other="same", line=20),
 }
 _LEGS = ("leg_shift", "leg_raise", "cross")
 _TRUNK = ("shoulders", "sink")
@@ -139,11 +137,10 @@ def idle(timing: Timing, body: Body, rng: np.random.Generator) -> Motion:
     angle = np.zeros((T, 2))
     pole = np.tile([[0.6, 0.5, -0.5], [-0.6, 0.5, -0.5]], (T, 1, 1)).astype(float)
     shape = np.tile(_SHAPES["relaxed"], (T, 2, 1))
-    rests = {"hanging": (13.0, 188.0, 6.0, 95.0), "front": (-53.0, 150.0, 44.0, 50.0), "thighs": (-18.0, 158.0, 30.0, 110.0)}
+    rests = {"hanging": (13, 188, 6, 95), "front": (-53, 150, 44, 50), "thighs": (-18, 158, 30, 110)}
     x, y, z, degrees = rests[timing.rest]
     for k in (0, 1):
-        tremor = np.stack([_wander(seconds, rng, 0.8), _wander(seconds, rng, 0.8), np.zeros(T)], -1)
-        wrist[:, k] = np.array([SIGN[k] * (body.shoulder + x), y + rng.uniform(-5, 3), z + 4 * k]) + tremor
+        wrist[:, k] = (SIGN[k] * (body.shoulder + x), y + rng.uniform(-5, 3), z + 4 * k)
         angle[:, k] = np.deg2rad(degrees if k else 180.0 - degrees) + rng.uniform(-0.1, 0.1)
     sway = np.stack([_wander(seconds, rng, timing.sway), _wander(seconds, rng, 0.35 * timing.sway)], -1)
     head = np.stack([_wander(seconds, rng, 1.5), _wander(seconds, rng, 1.0), _wander(seconds, rng, 0.035)], -1)
@@ -151,7 +148,7 @@ def idle(timing: Timing, body: Body, rng: np.random.Generator) -> Motion:
     layer = np.zeros((T, 2), np.int64)
     whole = np.rint(sway).astype(np.int64)
     grip, front = np.zeros((T, 2), np.int64), np.zeros(T, np.int64)
-    return Motion(wrist, angle, shape, pole, layer, head, zero, np.zeros((T, 2, 2)), whole, grip, front)
+    return Motion(wrist, angle, shape, pole, layer, head, zero, np.zeros((T, 2, 2)), whole, grip, front, wrist[0].copy())
 
 
 def _wander(seconds: Array, rng: np.random.Generator, size: float) -> Array:
@@ -264,17 +261,17 @@ def _arms(
     motion: Motion, p: Programme, window: slice, envelope: Array, stroke: Array, cycles: float, size: float, body: Body
 ) -> None:
     site, active = SITES[p.site], 0 if p.side == "left" else 1
-    both = site.other == "same" or (site.other == "same_if_both" and p.truth.initiator == "both_hands")
+    both = site.other == "same"
     _hand(motion, p, window, envelope, stroke, cycles, size, body, site, active, 1.0)
     if both:
         _hand(motion, p, window, envelope, stroke, cycles, size, body, site, 1 - active, 1.0)
     elif site.other == "counter":
         _hand(motion, p, window, envelope, stroke, cycles, size, body, site, 1 - active, -1.0)
     elif site.other == "offer":
-        still = Site(24, 118, 34, _DOWN_OUT, 0)
+        still = Site(20, 74, 36, _DOWN_OUT, 5)
         _hand(motion, p, window, envelope, stroke, cycles, 0.0, body, still, 1 - active, 1.0, "flat")
     elif site.other == "offer_pen" and p.truth.initiator != "hand":
-        still = Site(12, 100, 38, _DOWN_OUT, 20)
+        still = Site(8, 76, 38, _DOWN_OUT, 20)
         _hand(motion, p, window, envelope, stroke, cycles, 0.0, body, still, 1 - active, 1.0, "pinch")
     if p.site == "fold":  # one forearm lies over the other
         motion.wrist[window, active, 1] += 12.0 * envelope

@@ -130,7 +130,7 @@ def draw_clip(split: str, index: int, label: str, subject: Subject, seed: list[i
     rng = np.random.default_rng([*seed, 1])
     timing = draw_timing(rng)
     look, held = draw_look(subject, rng)
-    preset, crf = PRESETS[rng.integers(len(PRESETS))], int(rng.integers(20, 31))
+    preset, crf = PRESETS[rng.integers(len(PRESETS))], int(rng.integers(22, 33))
     programme = draw_programme(label, np.random.default_rng([*seed, 2]))
     look, held = with_props(look, held, programme)
     written = coder.write(programme.truth, np.random.default_rng([*seed, 3]))
@@ -145,8 +145,8 @@ def draw_timing(rng: np.random.Generator) -> Timing:
         frames=int(rng.integers(30, 71)),
         onset=float(-rng.uniform(0.3, 0.9) if cut else rng.uniform(0.0, 0.6)),
         tempo=float(rng.uniform(0.85, 1.2)),
-        returns=bool(rng.uniform() < 0.5),
-        rest=RESTS[rng.choice(3, p=(0.7, 0.15, 0.15))],
+        returns=bool(rng.uniform() < 0.4),
+        rest=RESTS[rng.choice(3, p=(0.8, 0.1, 0.1))],
         sway=float(rng.uniform(0.5, 2.5)),
         seed=int(rng.integers(2**31)),
     )
@@ -166,7 +166,7 @@ def draw_look(subject: Subject, rng: np.random.Generator) -> tuple[Look, int]:
     look = Look(
         camera=jitter,
         gain=float(rng.uniform(0.92, 1.06)),
-        noise=float(rng.uniform(1.0, 3.0)),
+        noise=float(rng.uniform(0.8, 2.2)),
         occluder=occluder,
         occluder_at=float(rng.uniform()),
         pendant=bool(pendant < 0.15),

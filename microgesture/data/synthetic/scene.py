@@ -6,10 +6,12 @@ sprite per tilt. Arms, hands and moving legs are painted in every frame, each in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microgesture.data.synthetic import draw
 from microgesture.data.synthetic.figure import NOTCH, PICTURE, SIGN, Array, Camera, Motion, Skeleton
@@ -57,9 +59,9 @@ class Painter:
         self._trunks: dict[tuple[int, int], tuple[draw.Canvas, draw.Mask]] = {}
         self._bases: dict[tuple[int, ...], tuple[draw.Canvas, draw.Mask]] = {}
         self._noise_rng = np.random.default_rng([noise_seed, 2])
-        tile = np.random.default_rng(7).normal(size=(PICTURE + 64, PICTURE + 64, 1)).repeat(3, 2)
         # uint8 addition wraps, so a negative value is its complement: one cheap pass over the frame.
-        self._tile = np.clip(np.rint(tile * look.noise), -15, 15).astype(np.int8).view(np.uint8)
+        tile = np.clip(np.rint(_noise_tile() * look.noise), -15, 15).astype(np.int8).view(np.uint8)
+        self._tile = np.ascontiguousarray(tile[..., None].repeat(3, 2))
 
     def frames(self, motion: Motion, skeleton: Skeleton) -> Iterator[draw.Canvas]:
         """Yields the frames, uint8 `(448, 448, 3)`, with sensor noise."""
@@ -72,13 +74,10 @@ class Painter:
 
     def _frame(self, motion: Motion, s: Skeleton, t: int, blink: bool) -> draw.Canvas:
         sway = motion.sway[t]
-        lift = np.rint(motion.lift[t]).astype(int)
-        if np.abs(motion.knee[t]).max() > 0.3:
-            base, body = self._base_with_legs(sway, lift, s.hip[t], s.knee[t], int(motion.front_leg[t]))
-        else:
-            base, body = self._base(sway, lift, s.hip[t], s.knee[t])
+        idle = motion.idle_arms(t)
+        base, body = self._base(motion, s, t, idle)
         canvas = base.copy()
-        arms = sorted((0, 1), key=lambda k: s.wrist[t, k, 2])
+        arms = [k for k in sorted((0, 1), key=lambda k: s.wrist[t, k, 2]) if not idle[k]]
         for k in arms:
             if motion.layer[t, k] == 2:
                 self._arm(canvas, s, t, k, sway, body, body)
@@ -94,33 +93,40 @@ class Painter:
     def _place(self, points: Array, sway: Array) -> Array:
         return self.look.camera.project(points) + sway
 
-    def _base(self, sway: Array, lift: Array, hip: Array, knee: Array) -> tuple[draw.Canvas, draw.Mask]:
-        key = (int(sway[0]), int(sway[1]), int(lift[0]), int(lift[1]))
-        if key not in self._bases:
-            self._bases[key] = self._base_with_legs(sway, lift, hip, knee, 0)
-        return self._bases[key]
+    def _base(self, motion: Motion, s: Skeleton, t: int, idle: tuple[bool, bool]) -> tuple[draw.Canvas, draw.Mask]:
+        """Room, legs, trunk and idle arms, with the coverage of legs and trunk; kept while nothing of it moves."""
+        lift = np.rint(motion.lift[t]).astype(int)
+        key = (*map(int, motion.sway[t]), *map(int, lift), *map(int, idle))
+        legs_move = bool(np.abs(motion.knee[t]).max() > 0.3)
+        if not legs_move and key in self._bases:
+            return self._bases[key]
+        canvas, body = self._stand(motion.sway[t], lift, s.hip[t], s.knee[t], int(motion.front_leg[t]))
+        for k in (0, 1):
+            if idle[k]:
+                self._arm(canvas, s, t, k, motion.sway[t], None, None)
+        if not legs_move:
+            self._bases[key] = canvas, body
+        return canvas, body
 
-    def _base_with_legs(
-        self, sway: Array, lift: Array, hip: Array, knee: Array, front: int
-    ) -> tuple[draw.Canvas, draw.Mask]:
+    def _stand(self, sway: Array, lift: Array, hip: Array, knee: Array, front: int) -> tuple[draw.Canvas, draw.Mask]:
         canvas = self._room.copy()
         mask = np.zeros(canvas.shape[:2], np.float32)
         limb = self.subject.body.limb * self.zoom
         for k in (1 - front, front):
             a, b = self._place(hip[k], sway), self._place(knee[k], sway)
             shin = b + np.array([0.0, 110.0 * self.zoom])
+            a = a + 0.14 * (b - a)  # the rounded top stays under the shirt
             draw.capsules(
-                canvas, np.stack([a, b]), np.stack([b, shin]), [29 * limb, 25 * limb], [25 * limb, 20 * limb],
+                canvas, np.stack([a, b]), np.stack([b, shin]), [28 * limb, 24 * limb], [24 * limb, 19 * limb],
                 self._colours["trousers"], mask=mask,
             )  # fmt: skip
         trunk, cover = self._trunk(int(lift[0]), int(lift[1]))
         x, y = int(sway[0]), int(sway[1])
         draw.paste(canvas, trunk, cover, x, y)
-        shifted = np.zeros_like(mask)
         ys, yd = (slice(0, PICTURE - y), slice(y, None)) if y >= 0 else (slice(-y, None), slice(0, PICTURE + y))
         xs, xd = (slice(0, PICTURE - x), slice(x, None)) if x >= 0 else (slice(-x, None), slice(0, PICTURE + x))
-        shifted[yd, xd] = cover[ys, xs]
-        return canvas, np.maximum(mask, shifted, out=mask)
+        np.maximum(mask[yd, xd], cover[ys, xs], out=mask[yd, xd])
+        return canvas, mask
 
     def _trunk(self, lift_left: int, lift_right: int) -> tuple[draw.Canvas, draw.Mask]:
         key = (lift_left, lift_right)
@@ -139,15 +145,9 @@ class Painter:
             return self._place(np.array(points, float), still)
 
         if self.subject.hair_style == "long":
-            draw.capsules(canvas, at((-30, -70), (30, -70)), at((-36, 22), (36, 22)), 22 * z, 16 * z, self._colours["hair"], mask=mask)
-        shoulder, waist = body.shoulder - 4.0, body.waist
-        up = 0.75 * lift
-        left, right = (shoulder, 17.0 - up[0]), (-shoulder, 17.0 - up[1])
-        start = at(right, (-26, 4), (26, 4), (-46, 40), (46, 40), (0, 40), (-waist + 22, 110))
-        end = at((-26, 4), (0, 22), left, (-waist + 26, 150), (waist - 26, 150), (0, 160), (waist - 22, 110))
-        radii = np.array([16.0, 15.0, 13.0, 27.0, 27.0, 34.0, 24.0]) * z
-        ends = np.array([13.0, 18.0, 16.0, 27.0, 27.0, 30.0, 24.0]) * z
-        draw.capsules(canvas, start, end, radii, ends, self._colours["shirt"], mask=mask)
+            low, high = at((-30, -70), (30, -70)), at((-36, 22), (36, 22))
+            draw.capsules(canvas, low, high, 22 * z, 16 * z, self._colours["hair"], mask=mask)
+        self._paint_shirt(canvas, mask, at, 0.75 * lift)
         if self.subject.stripes:
             rows = (np.arange(PICTURE) // int(13 * z)) % 2 == 0
             striped = np.clip(canvas[rows].astype(np.float32) * 0.78, draw.DARKEST, 255).astype(np.uint8)
@@ -163,6 +163,19 @@ class Painter:
             draw.capsules(canvas, at((-17, 2), (17, 2)), at((0, 38), (0, 38)), 1.3 * z, 1.3 * z, chain, rim=0.0)
             draw.ellipse(canvas, at((0, 42))[0], (5 * z, 6 * z), chain)
         return canvas, mask
+
+    def _paint_shirt(self, canvas: draw.Canvas, mask: draw.Mask, at: Callable[..., Array], up: Array) -> None:
+        body, z = self.subject.body, self.zoom
+        shoulder, waist, hip = body.shoulder - 4.0, body.waist - 20.0, body.hip + 2.0
+        left, right = (shoulder, 17.0 - up[0]), (-shoulder, 17.0 - up[1])
+        start = at(right, (-24, 2), (24, 2), (-46, 42), (46, 42), (-waist, 105), (waist, 105), (0, 40), (0, 100), left, right, (-30, 24))
+        end = at((-24, 2), (0, 22), left, (-waist, 105), (waist, 105), (-hip, 165), (hip, 165), (0, 100), (0, 165), (44, 46), (-44, 46), (30, 24))
+        radii = np.array([16.0, 13.0, 12.0, 25.0, 25.0, 20.0, 20.0, 40.0, 34.0, 14.0, 14.0, 20.0]) * z
+        ends = np.array([12.0, 18.0, 16.0, 20.0, 20.0, 23.0, 23.0, 34.0, 36.0, 22.0, 22.0, 20.0]) * z
+        draw.capsules(canvas, start, end, radii, ends, self._colours["shirt"], mask=mask)
+        hem = int(at((0, 176))[0, 1])
+        mask[hem:] = 0.0
+        canvas[hem - 2 : hem] = (canvas[hem - 2 : hem] * np.float32(0.75)).astype(np.uint8)
 
     def _head(self, canvas: draw.Canvas, centre: Array, tilt: float, sway: Array, blink: bool) -> None:
         step = int(np.rint(tilt / _TILT_STEP))
@@ -225,6 +238,12 @@ class Painter:
             draw.rectangle(canvas, (x, 330 + 40 * at), (x + 108, PICTURE), dark)
 
 
+@lru_cache(maxsize=1)
+def _noise_tile() -> NDArray[np.float32]:
+    """Unit noise, larger than the picture so that each frame cuts out another part."""
+    return np.random.default_rng(7).normal(size=(PICTURE + 64, PICTURE + 64)).astype(np.float32)
+
+
 def paint_room(subject: Subject, gain: float) -> draw.Canvas:
     """The subject's room, `(448, 448, 3)`: a wall with soft light and little furniture."""
     rng = np.random.default_rng(subject.room_seed)
@@ -278,7 +297,10 @@ def paint_head(subject: Subject, gain: float, zoom: float, tilt: float, blink: b
         draw.ellipse(canvas, at(sign * 1.0, 0.02), (0.16 * rx, 0.19 * ry), skin * 0.93, tilt, mask=mask)
     draw.ellipse(canvas, at(0, 0), (rx, ry), skin, tilt, rim=0.2, mask=mask)
     if subject.beard:
-        draw.ellipse(canvas, at(0, 0.02), (0.97 * rx, 0.97 * ry), 0.55 * hair + 0.45 * skin, tilt, rim=0.1, below=0.42 * ry)
+        tone = 0.6 * hair + 0.4 * skin
+        corners = np.stack([at(-0.80, 0.22), at(-0.56, 0.70), at(0.0, 0.84), at(0.56, 0.70), at(0.80, 0.22)])
+        draw.capsules(canvas, corners[:-1], corners[1:], 0.13 * rx, 0.15 * rx, tone, rim=0.1)
+        draw.capsules(canvas, at(-0.26, 0.38), at(0.26, 0.38), 0.08 * rx, 0.08 * rx, tone, rim=0.1)
     if style in ("bob", "long", "cap"):
         draw.ellipse(canvas, at(0, -0.12), (1.03 * rx, 0.98 * ry), hair, tilt, rim=0.15, above=-0.62 * ry if style == "cap" else -0.58 * ry, mask=mask)
     elif style == "short":
