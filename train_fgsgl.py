@@ -150,8 +150,12 @@ def build_trainer(
         lora_dropout=training.lora_dropout,
         adapter_dtype=training.adapter_dtype,
     )
-    about = {"dataset": info.name, "dataset_version": info.version, "sentences": sem.report()}
-    about["parameters"] = adapters.parameter_table(model)
+    about = {
+        "dataset": info.name,
+        "dataset_version": info.version,
+        "sentences": sem.report(),
+        "parameters": adapters.parameter_table(model),
+    }
     trainer = FGSGLTrainer(
         model=model,
         args=training,

@@ -18,6 +18,7 @@ from microgesture.text_bank import EncoderKey, LanguageModelEncoder
 
 NAME = "tiny"
 SEED = 0
+VOCAB_SIZE = 1024
 TEXT_CONFIG = {
     "model_type": "llama",
     "hidden_size": 128,
@@ -25,7 +26,7 @@ TEXT_CONFIG = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "vocab_size": 1024,
+    "vocab_size": VOCAB_SIZE,
     "initializer_range": 0.1,
 }
 
@@ -38,7 +39,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=TEXT_CONFIG["vocab_size"],
+        vocab_size=VOCAB_SIZE,
         special_tokens=["<pad>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -89,8 +89,8 @@ class FGSGLTrainer(Trainer):
         )
         terms = self._terms(outputs, inputs, keys, begin)
         self._record(terms)
-        loss = sum(weight * terms[name] for name, weight in self.term_weights.items())
-        return (loss, outputs) if return_outputs else loss
+        total = torch.stack([weight * terms[name] for name, weight in self.term_weights.items()]).sum()
+        return (total, outputs) if return_outputs else total
 
     def _pixels(self, inputs: dict[str, torch.Tensor], augmented: bool) -> torch.Tensor:
         frames = inputs["pixel_values"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import av
@@ -12,6 +13,11 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tests neither read nor fill the user's own caches; libraries read these variables when they are imported.
+_CACHE = tempfile.TemporaryDirectory(prefix="fgsgl-tests-", ignore_cleanup_errors=True)
+os.environ["HF_HOME"] = _CACHE.name
+os.environ["HF_DATASETS_CACHE"] = f"{_CACHE.name}/datasets"
+os.environ["HF_MODULES_CACHE"] = f"{_CACHE.name}/modules"
 
 from microgesture.data.clips import ClipSample, write_split
 from microgesture.data.fg_text import FGText

@@ -1,8 +1,8 @@
 """Clips and data sets on disk: one folder that `datasets.load_dataset` reads, wherever it is moved to.
 
-    OUT/README.md                 the data set's card
-    OUT/labels.json               name, version, mirrored, classes with their sentence and FG-Text default
-    OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this folder
+OUT/README.md                 the data set's card
+OUT/labels.json               name, version, mirrored, classes with their sentence and FG-Text default
+OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this folder
 """
 
 from __future__ import annotations
@@ -161,13 +161,35 @@ def load(folder: Path | str) -> datasets.DatasetDict:
         raise FileNotFoundError(f"{root} holds no split: expected {root}/train/{METADATA_FILE} and the like")
     loaded = datasets.DatasetDict({split.name: _load_split(split, info) for split in splits})
     check_subjects({name: split["subject"] for name, split in loaded.items()})
-    for split in loaded.values():
-        check_sides((FGText.from_mapping(row) for row in split.remove_columns("video")), info.mirrored)
+    for name, split in loaded.items():
+        _check_rows(root / name / METADATA_FILE, split, info.mirrored)
     return loaded
+
+
+def _check_rows(path: Path, split: datasets.Dataset, mirrored: bool | str) -> None:
+    """Reads every row's FG-Text and span once, so that training does not meet the first bad one hours later."""
+    records = []
+    for number, row in enumerate(split, start=1):
+        if not Path(row["video"]["path"]).is_file():
+            raise FileNotFoundError(f"{path} line {number}: the video {row['video']['path']} is missing")
+        try:
+            records.append(FGText.from_mapping(row))
+        except ValueError as error:
+            raise ValueError(f"{path} line {number}: {error}") from error
+        if row["subject"] is None:
+            raise ValueError(f"{path} line {number} has no subject; splits are made by person, so name one")
+        start, end = row["start"], row["end"]
+        if (start is not None and start < 0) or (end is not None and end <= (start or 0.0)):
+            raise ValueError(
+                f"{path} line {number}: the clip from {start} to {end} seconds is empty or begins before 0"
+            )
+    check_sides(records, mirrored)
 
 
 def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
     files = {folder.name: [f"{folder}/**"]}
+    if not (folder / METADATA_FILE).read_text(encoding="utf-8").strip():
+        raise ValueError(f"{folder / METADATA_FILE} is empty; a split has at least one clip")
     split = datasets.load_dataset("videofolder", data_files=files, split=folder.name, drop_labels=True)
     unknown = sorted({str(label) for label in split["label"]} - set(info.names))
     if unknown:

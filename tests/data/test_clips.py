@@ -236,11 +236,37 @@ def test_unknown_label(folder):
         load(folder)
 
 
-@pytest.mark.xfail(strict=True, reason='load() reads the FG-Text of the rows only where mirrored is "unknown"')
 def test_unknown_word(folder):
     row = ClipSample("clips/a.mp4", "nod", "p1", NECK).row() | {"direction": "askew"}
     (folder / "train" / METADATA_FILE).write_text(json.dumps(row) + "\n")
-    with pytest.raises(ValueError, match="direction 'askew' is not in the vocabulary"):
+    with pytest.raises(ValueError, match="line 1: FG-Text direction 'askew' is not in the vocabulary"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subject": None}, "line 1 has no subject"),
+        ({"start": 1.0, "end": 1.0}, r"line 1: the clip from 1\.0 to 1\.0 seconds is empty"),
+        ({"start": -0.5, "end": 1.0}, r"line 1: the clip from -0\.5"),
+    ],
+)
+def test_bad_rows(folder, change, message):
+    row = ClipSample("clips/a.mp4", "nod", "p1", NECK).row() | change
+    (folder / "train" / METADATA_FILE).write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match=message):
+        load(folder)
+
+
+def test_empty_split(folder):
+    (folder / "train" / METADATA_FILE).write_text("")
+    with pytest.raises(ValueError, match=r"metadata\.jsonl is empty"):
+        load(folder)
+
+
+def test_missing_video(folder):
+    (folder / "train" / "clips" / "a.mp4").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.mp4"):
         load(folder)
 
 

@@ -1,0 +1,245 @@
+"""Eq. 3 as trained: terms, accumulation, stages, resuming, and two processes that equal one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+import train_fgsgl
+from microgesture import arguments
+from microgesture.data.clip_dataset import NO_SENTENCE, collate
+from microgesture.losses.contrastive import info_nce, prototype_nce
+from microgesture.trainer import FGSGLTrainer
+
+ROOT = Path(__file__).resolve().parent.parent
+PLAIN_STEP = [
+    "--optim", "sgd", "--lr_scheduler_type", "constant", "--warmup_steps", "0", "--weight_decay", "0",
+    "--max_grad_norm", "0", "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false",
+    "--ml_co", "false", "--learning_rate", "0.02",
+]  # fmt: skip
+
+
+def build(argv: list[str]) -> FGSGLTrainer:
+    model, data, training, _ = arguments.parse(argv)
+    return train_fgsgl.build_trainer(model, data, training)[0]
+
+
+def train(argv: list[str]) -> dict:
+    """Runs the training script in this process; gives the run's record."""
+    train_fgsgl.main(argv)
+    return record(argv)
+
+
+def record(argv: list[str]) -> dict:
+    return json.loads((output(argv) / "metrics.json").read_text())
+
+
+def output(argv: list[str]) -> Path:
+    return Path(arguments.parse(argv)[2].output_dir)
+
+
+def weights(argv: list[str]) -> dict[str, torch.Tensor]:
+    return load_file(output(argv) / "model.safetensors")
+
+
+def logged(argv: list[str], names=("loss", "cls", "cp", "fg")) -> list[dict[str, float]]:
+    return [{n: e[n] for n in names if n in e} for e in record(argv)["log"] if "loss" in e]
+
+
+# ---- one step -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_is_the_weighted_sum_of_the_three_terms(tiny_arguments) -> None:
+    trainer = build([*tiny_arguments, "--lambda_fg", "0.7", "--lambda_cp", "0.3", "--temperature", "0.1"])
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.term_weights = trainer.weights_at(0.9)
+    batch = collate([trainer.train_dataset[i] for i in range(8)])
+    assert (batch["sentence_ids"] == NO_SENTENCE).sum() == 1
+    trainer.model.train()
+    loss, _ = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    pixels = trainer.processing_class.normalize(batch["pixel_values"])
+    has = batch["sentence_ids"] != NO_SENTENCE
+    ids = batch["sentence_ids"][has]
+    out = trainer.model(pixel_values=pixels, fine_texts=trainer.sentence_table[ids])
+    cls = F.cross_entropy(out.logits, batch["labels"])
+    cp = prototype_nce(out.class_embeds, out.category_embeds, batch["labels"], 0.1)
+    fg = info_nce(out.fine_embeds[has], out.fine_text_embeds, 0.1, ids)
+    torch.testing.assert_close(loss, cls + 0.3 * cp + 0.7 * fg)
+
+
+@pytest.mark.parametrize(
+    ("ablation", "terms"),
+    [
+        (["--fg_sa", "false"], {"cls", "cp"}),
+        (["--cp_a", "false"], {"cls", "fg"}),
+        (["--fg_sa", "false", "--cp_a", "false"], {"cls"}),
+        (["--fg_text", "class"], {"cls", "cp", "fg"}),
+    ],
+)
+def test_ablations_train_their_own_terms(tiny_arguments, ablation: list[str], terms: set[str]) -> None:
+    trainer = build([*tiny_arguments, *ablation])
+    trainer.current_gradient_accumulation_steps = 1
+    assert set(trainer.term_weights) == terms
+    trainer.model.train()
+    trainer.compute_loss(trainer.model, collate([trainer.train_dataset[i] for i in range(4)])).backward()
+    without = [n for n, p in trainer.model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []  # every trained parameter takes part in every step
+
+
+def test_class_level_text_gives_every_clip_the_sentence_of_its_class(tiny_arguments) -> None:
+    trainer = build([*tiny_arguments, "--fg_text", "class"])
+    pairs = {(trainer.train_dataset[i]["labels"], trainer.train_dataset[i]["sentence_ids"]) for i in range(24)}
+    assert len(pairs) == 4
+    assert not trainer.model.fgsgl.fine_text_proj.learned.any()
+
+
+def test_clips_with_one_sentence_or_none_give_no_fine_loss_but_a_gradient_of_zero(tiny_arguments) -> None:
+    trainer = build(tiny_arguments)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.term_weights = trainer.weights_at(0.9)
+    trainer.model.train()
+    for ids in ([3, 3, 3], [NO_SENTENCE] * 3, [2, NO_SENTENCE, 2]):
+        trainer._window = {}
+        batch = collate([trainer.train_dataset[i] for i in range(3)]) | {"sentence_ids": torch.tensor(ids)}
+        trainer.compute_loss(trainer.model, batch).backward()
+        assert float(trainer._window["fg"]) == 0.0
+        assert float(trainer._window["fg_without_negative"]) == 1.0
+    gradient = trainer.model.fgsgl.fine_proj.weight.grad
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_batches_are_normalised_on_the_device_and_augmented_by_seed_epoch_and_clip_alone(tiny_arguments) -> None:
+    trainer = build([*tiny_arguments, "--augment", "true"])
+    batch = collate([trainer.train_dataset[i] for i in (4, 9)])
+    assert batch["pixel_values"].dtype == torch.uint8
+    one = trainer._pixels(batch, augmented=True)
+    again = trainer._pixels(collate([trainer.train_dataset[9]]), augmented=True)
+    torch.testing.assert_close(one[1:], again)
+    trainer.state.epoch = 1.0
+    assert not torch.equal(trainer._pixels(batch, augmented=True), one)
+    plain = trainer._pixels(batch, augmented=False)
+    torch.testing.assert_close(plain, trainer.processing_class.normalize(batch["pixel_values"]))
+
+
+# ---- a run ----------------------------------------------------------------------------------------------------------------
+
+
+def test_accumulation_logs_the_same_terms_as_one_batch(tiny_arguments, tmp_path) -> None:
+    """cls and cp are means over clips; fg has other negatives in a smaller micro-batch, so it is left out here."""
+    runs = []
+    for name, size, steps in (("one", 8, 1), ("four", 2, 4)):
+        argv = [*tiny_arguments, *PLAIN_STEP, "--max_steps", "2", "--fg_sa", "false", "--output_dir"]
+        argv += [str(tmp_path / name), "--per_device_train_batch_size", str(size)]
+        train([*argv, "--gradient_accumulation_steps", str(steps)])
+        runs.append((logged(argv), weights(argv)))
+    for a, b in zip(runs[0][0], runs[1][0], strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+        assert a["loss"] == pytest.approx(a["cls"] + 0.5 * a["cp"], rel=1e-4)
+    for name, value in runs[0][1].items():
+        torch.testing.assert_close(value, runs[1][1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_logged_terms_add_up_over_a_window(tiny_arguments) -> None:
+    run = train([*tiny_arguments, "--logging_steps", "3", "--gradient_accumulation_steps", "2", "--ml_co", "false"])
+    entries = [e for e in run["log"] if "loss" in e]
+    assert entries
+    for entry in entries:
+        assert entry["loss"] == pytest.approx(entry["cls"] + 0.5 * entry["cp"] + 0.5 * entry["fg"], rel=1e-4)
+
+
+def test_stages_switch_and_the_best_checkpoint_is_of_stage_two(tiny_arguments) -> None:
+    run = train([*tiny_arguments, "--num_train_epochs", "4", "--stage2_start", "0.5"])
+    stages = {entry["step"]: entry["stage"] for entry in run["log"] if "stage" in entry}
+    assert stages == {step: 1 if step <= 12 else 2 for step in range(1, 25)}
+    assert run["chosen_stage"] == 2
+    assert run["chosen_step"] in (18, 24)
+    for entry in run["log"]:
+        if "loss" in entry:
+            weight = 0.5 if entry["stage"] == 2 else 0.0
+            assert entry["loss"] == pytest.approx(entry["cls"] + 0.5 * entry["cp"] + weight * entry["fg"], rel=1e-4)
+    assert set(run["stage_losses"]) == {"stage 1", "stage 2"}
+    validation = run["validation"]
+    assert validation["total"] == 8
+    assert validation["top1"] == validation["correct"] / 8
+
+
+@pytest.mark.parametrize("options", [["--augment", "true"], ["--vision_tuning", "lora"]])
+def test_resuming_in_the_middle_equals_never_stopping_bit_for_bit(tiny_arguments, tmp_path, options) -> None:
+    argv = [*tiny_arguments, *options, "--save_strategy", "steps", "--save_steps", "4", "--eval_strategy", "steps"]
+    argv += ["--eval_steps", "4", "--save_total_limit", "9", "--load_best_model_at_end", "false"]
+    whole, stopped = [[*argv, "--output_dir", str(tmp_path / name)] for name in ("whole", "stopped")]
+    train(whole)
+    model, data, training, recipe = arguments.parse(stopped)
+    trainer, about = train_fgsgl.build_trainer(model, data, training)
+    trainer.add_callback(StopAt(8))
+    trainer.train()
+    train([*stopped, "--resume_from_checkpoint", "last"])  # step 8 of 12, in the middle of the second epoch
+    assert logged(whole)[8:] == logged(stopped)[8:]
+    expected, got = weights(whole), weights(stopped)
+    assert all(torch.equal(value, got[name]) for name, value in expected.items())
+
+
+class StopAt(TrainerCallback):
+    """Ends a run after a step, as an interruption would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= self.step
+
+
+def test_no_pickled_training_arguments_and_no_token_on_disk(tiny_arguments) -> None:
+    train([*tiny_arguments, "--num_train_epochs", "1"])
+    assert not list(output(tiny_arguments).rglob("training_args.bin"))
+
+
+# ---- two processes ----------------------------------------------------------------------------------------------------------
+
+
+def launch(argv: list[str]) -> None:
+    """Really starts two processes under gloo (`--cpu --num_processes 2` would silently start one)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", str(port), str(ROOT / "train_fgsgl.py"), *argv]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize(
+    ("negatives", "one_process"),
+    [
+        # All processes' sentences are negatives: two halves equal one whole batch.
+        ("global", ["--per_device_train_batch_size", "8"]),
+        # Each process has its own negatives: two processes equal two accumulated micro-batches of one.
+        ("batch", ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2"]),
+    ],
+)
+def test_two_processes_give_the_loss_and_gradient_of_one(tiny_arguments, tmp_path, negatives, one_process) -> None:
+    base = [*tiny_arguments, *PLAIN_STEP, "--max_steps", "2", "--fg_negatives", negatives]
+    one = [*base, *one_process, "--output_dir", str(tmp_path / "one")]
+    two = [*base, "--per_device_train_batch_size", "4", "--output_dir", str(tmp_path / "two")]
+    train(one)
+    launch(two)
+    assert record(two)["machine"]["processes"] == 2
+    for a, b in zip(logged(one), logged(two), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+    start = build(one).model.state_dict()
+    expected, got = weights(one), weights(two)
+    moved = {name: (value.float() - start[name].float()).abs().max() for name, value in expected.items()}
+    assert sum(float(m) > 0 for m in moved.values()) > 40
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
