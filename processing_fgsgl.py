@@ -126,8 +126,9 @@ class FGSGLProcessor(FeatureExtractionMixin):
             raise TypeError(f"frames must be uint8 or floating point from 0 to 255, got {frames.dtype}.")
         mean = torch.tensor(self.image_mean, device=frames.device).view(3, 1, 1)
         std = torch.tensor(self.image_std, device=frames.device).view(3, 1, 1)
-        # (x / 255 - mean) / std in one pass over the pixels, computed in float32 whatever the result's type.
-        return torch.addcmul(-mean / std, frames.float(), 1 / (255 * std)).to(dtype)
+        # (x / 255 - mean) / std, in float32 whatever the result's type, and in one buffer: on a CPU each further one
+        # of this size costs more than the arithmetic.
+        return frames.to(torch.float32, copy=True).mul_(1 / (255 * std)).sub_(mean / std).to(dtype)
 
     def __call__(
         self,

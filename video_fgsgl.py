@@ -17,11 +17,11 @@ import re
 import stat
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,7 +136,7 @@ def read_frames(
     if isinstance(video, np.ndarray | torch.Tensor):
         frames = _pick_array_frames(video, num_frames, start, end)
     else:
-        with _Clip(video, threads) as clip:
+        with closing(_Clip(video, threads)) as clip:
             read = _read_with_decord if backend == "decord" else _read_with_pyav
             frames = read(clip, num_frames, start, end)
     return frames.flip(2) if mirrored else frames
@@ -152,7 +152,7 @@ def probe(video: Any) -> VideoInfo:
         VideoError: The file cannot be read.
         ImportError: PyAV is not installed.
     """
-    with _Clip(video, 1) as clip:
+    with closing(_Clip(video, 1)) as clip:
         timeline, frame = _first_frame(clip)
         swap, rows, columns = _display_flips(frame)
         duration = timeline.seconds
@@ -251,15 +251,10 @@ class _Clip:
         try:
             self.table = self._list_packets()
         except BaseException:
-            self.container.close()
+            self.close()
             raise
 
-    def __enter__(self) -> _Clip:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self.container.close()
 
     def open(self) -> None:
@@ -289,7 +284,7 @@ class _Clip:
         self.time_base: Fraction = self.stream.time_base
 
     def reopen(self) -> None:
-        self.container.close()
+        self.close()
         self.open()
 
     def packets(self) -> Iterator[Any]:

@@ -70,7 +70,9 @@ def test_normalize_is_the_formula(shape, dtype):
     for channel, (mean, std) in enumerate([(0.1, 0.5), (0.2, 0.25), (0.3, 0.125)]):
         expected[..., channel, :, :] = (pixels[..., channel, :, :] / 255 - mean) / std
     for given in (pixels, pixels.float()):
+        before = given.clone()
         got = processor.normalize(given, dtype)
+        assert torch.equal(given, before)
         assert got.dtype == dtype
         torch.testing.assert_close(got, expected.to(dtype), rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)
 

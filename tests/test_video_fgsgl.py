@@ -555,7 +555,7 @@ def test_every_shared_video_gives_frames(folder):
 def test_decord_returns_the_same_or_refuses_shared_videos():
     reads = []
     for path in sorted((SHARED / "videos").iterdir()):
-        with video_fgsgl._Clip(path, 1) as clip:
+        with contextlib.closing(video_fgsgl._Clip(path, 1)) as clip:
             refused = video_fgsgl._why_not_decord(clip, clip.timeline())
         # The WebM without a length is refused by decord itself, 1280 x 720 takes long to compare.
         if not refused and path.suffix != ".webm" and path.stat().st_size < 1_000_000:
