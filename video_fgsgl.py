@@ -289,15 +289,11 @@ class _Clip:
 
     def packets(self) -> Iterator[Any]:
         """Yield the stream's packets in the order of the file, without the empty ones."""
-        self.empty = 0
         try:
             for packet in self.container.demux(self.stream):
-                # An empty packet is "repeat the last picture" in AVI, but "end of file" to a decoder.
-                if packet.size > 0:
+                if packet.size > 0:  # an empty one means "end of file" to a decoder
                     yield packet
-                elif packet.dts is not None:
-                    self.empty += 1
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, IndexError) as error:  # PyAV looks up streams that damaged packets name
             raise VideoError(
                 f"{self.name}: the file breaks off or is damaged ({_reason(error)}). {_COPY_AGAIN}", "truncated"
             ) from error
@@ -321,26 +317,32 @@ class _Clip:
 
     def _check_complete(self, table: list[_Packet]) -> None:
         """Raise when the header promises more than the file holds: a cut file is no shorter gesture."""
-        promised, spare = self.stream.frames, 1  # DivX counts one frame too many
-        if self.format == "mov":
-            promised, spare = min(promised, len(self.stream.index_entries)), 0  # an edit list may leave frames out
-        if not table or len(table) + self.empty + spare < promised:
+        # An edit list may leave frames out of the index. AVI counts repeated pictures, which are no packets.
+        promised = min(self.stream.frames, len(self.stream.index_entries)) if self.format == "mov" else 0
+        if not table or len(table) < promised:
             raise VideoError(
                 f"{self.name}: the header promises {promised or 'some'} frames, but the file holds {len(table)}. "
                 f"{_COPY_AGAIN}",
                 "truncated",
             )
+        length = self._promised_seconds()
+        end = max((packet.pts or 0) + packet.duration for packet in table) * self.time_base
+        if length > end + Fraction(1, 2):
+            raise VideoError(
+                f"{self.name}: the header promises {float(length):.2f} s of video, but the file breaks off after "
+                f"{float(end):.2f} s. {_COPY_AGAIN}",
+                "truncated",
+            )
+
+    def _promised_seconds(self) -> Fraction:
+        """Return the length of the video in formats whose header tells it, else 0."""
+        if self.format == "avi":
+            return (self.stream.duration or 0) * self.time_base
         clock = re.fullmatch(r"(\d+):(\d\d):(\d\d\.?\d*)", self.stream.metadata.get("DURATION", ""))
-        end = max(((packet.pts or 0) + packet.duration for packet in table), default=0) * self.time_base
-        if self.format == "matroska" and clock:
-            hours, minutes, seconds = map(Fraction, clock.groups())
-            seconds += 3600 * hours + 60 * minutes
-            if seconds > end + Fraction(1, 2):
-                raise VideoError(
-                    f"{self.name}: the header promises {float(seconds):.2f} s of video, but the file breaks off after "
-                    f"{float(end):.2f} s. {_COPY_AGAIN}",
-                    "truncated",
-                )
+        if self.format != "matroska" or clock is None:
+            return Fraction(0)
+        hours, minutes, seconds = map(Fraction, clock.groups())
+        return 3600 * hours + 60 * minutes + seconds
 
     def timeline(self) -> _Timeline | None:
         """Return the timeline that the packets tell, or None where only decoding can tell it."""
@@ -400,10 +402,20 @@ class _Clip:
             )
 
     def wanted_frames(self, wanted: set[int]) -> Iterator[Any]:
-        """Decode the frames of these pts and what they refer to; frames of other pts come along."""
+        """Decode the frames of these pts and what they refer to; frames of other pts come along.
+
+        Ends early where a frame is damaged or where the file calls a packet a key frame that is none.
+        """
+        for frame in self._decode_parts(wanted):
+            if frame.is_corrupt or (frame.pts in self.entries and not frame.key_frame):
+                return
+            yield frame
+
+    def _decode_parts(self, wanted: set[int]) -> Iterator[Any]:
         skip = self.codec.name in NONREF_CODECS
         parts = self._parts(wanted)
         starts = {first for first, _ in parts[1:]}
+        self.entries = {self.table[first].pts for first, _ in parts if first}
         for number, packet in self._packets_of(parts):
             if number in starts:  # frames still in the decoder come out before it forgets all it saw
                 yield from self.codec.decode(None)
@@ -447,8 +459,7 @@ def _read_with_pyav(clip: _Clip, num_frames: int, start: float | None, end: floa
     if timeline is not None:
         wanted = [timeline.pts[place] for place in timeline.pick(num_frames, start, end)]
         try:
-            sound = (frame for frame in clip.wanted_frames(set(wanted)) if not frame.is_corrupt)
-            frames = _collect(((frame.pts, frame) for frame in sound), wanted, clip.name)
+            frames = _collect(((frame.pts, frame) for frame in clip.wanted_frames(set(wanted))), wanted, clip.name)
         except av.error.FFmpegError:
             frames = None  # the plain decode below tells what is wrong
         if frames is not None:
@@ -547,6 +558,8 @@ def _why_not_decord(clip: _Clip, timeline: _Timeline | None) -> str:
         return f"does not read {clip.codec.name} in {clip.format} reliably"
     if clip.format == "mov" and not clip.stream.frames:
         return "returns wrong frames of fragmented files"
+    if clip.format == "mov" and [e.is_keyframe for e in clip.stream.index_entries] != [p.key for p in clip.table]:
+        return "believes the file's list of key frames, which is wrong"
     if clip.codec.field_order > 1:
         return "returns wrong frames of interlaced video"
     if clip.codec.pix_fmt not in DECORD_PIXELS:
@@ -565,9 +578,9 @@ def _keys_are_clean(clip: _Clip) -> bool:
     """Return whether no picture refers across a key frame, so that decoding may start at any of them."""
     key_pts = None
     for packet in clip.table:
-        key_pts = packet.pts if packet.key else key_pts
-        if None not in (key_pts, packet.pts) and packet.pts < key_pts:  # type: ignore[operator]
+        if key_pts is not None and packet.pts is not None and packet.pts < key_pts:
             return False
+        key_pts = packet.pts if packet.key else key_pts
     header = clip.codec.extradata or b""
     if clip.codec.name != "h264" or header[:1] != b"\x01":
         return True
@@ -628,11 +641,12 @@ def _choose_stream(container: Any, name: str) -> Any:
             f"{name}: the file holds no video, only sound or a cover picture. Give the file with the picture.",
             "no_video_stream",
         )
-    best = max(streams, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height, -s.index))
-    if best.codec_context is None:
+    known = [s for s in streams if s.codec_context is not None]
+    if not known:
         raise VideoError(
             f"{name}: no decoder knows the video in this file. Export it again as MP4 (H.264).", "unsupported"
         )
+    best = max(known, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height, -s.index))
     _check_size(best.codec_context.width, best.codec_context.height, name)
     return best
 

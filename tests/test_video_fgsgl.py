@@ -97,6 +97,23 @@ def cut_edit_list(path: Path, skip: int) -> None:
     path.write_bytes(data)
 
 
+def call_all_key_frames(path: Path) -> None:
+    """Take the table of key frames out of an MP4, which then calls every frame one."""
+    path.write_bytes(path.read_bytes().replace(b"stss", b"free"))
+
+
+def drop_pictures(path: Path) -> None:
+    """Leave every fifth picture out of an AVI, as screen recorders do where nothing moves."""
+    whole = path.with_name("whole.avi")
+    path.rename(whole)
+    with av.open(str(whole)) as source, av.open(str(path), "w") as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size and packet.dts % 5 != 3:
+                packet.stream = stream
+                file.mux(packet)
+
+
 def decode_all(path: Path) -> tuple[np.ndarray, list[Fraction]]:
     """Every frame as stored, and when it is displayed, by a plain decode."""
     with av.open(str(path)) as file:
@@ -134,6 +151,9 @@ MAKERS = {
     "animated.gif": lambda p: write(p, "gif", pixels="rgb8"),
     "wmv2.asf": lambda p: write(p, "wmv2"),
     "cover.mp4": lambda p: write(p, cover=True, **B_FRAMES),
+    "false_keys.mp4": lambda p: (write(p, **B_FRAMES), call_all_key_frames(p)),
+    "false_keys_mpeg4.mp4": lambda p: (write(p, "mpeg4", g="12"), call_all_key_frames(p)),
+    "dropped.avi": lambda p: (write(p, "mjpeg", pixels="yuvj420p"), drop_pictures(p)),
     "edit_list.mp4": lambda p: (write(p, frames=60, g="250", bf="3"), cut_edit_list(p, 37)),
 }
 DECORD_REFUSES = {
@@ -150,6 +170,9 @@ DECORD_REFUSES = {
     "ffv1.mkv": "does not read ffv1",
     "animated.gif": "does not read gif",
     "wmv2.asf": "does not read wmv2",
+    "false_keys.mp4": "list of key frames, which is wrong",
+    "false_keys_mpeg4.mp4": "does not read mpeg4 in mov",
+    "dropped.avi": "does not read mjpeg",
     "edit_list.mp4": "edit list",
     "hflip": "mirrored",
     "vflip": "mirrored",
@@ -525,6 +548,14 @@ def test_flipped_bits_never_crash(videos):
             broken[random.integers(0, len(data), 20)] ^= 1 << random.integers(0, 8, 20).astype(np.uint8)
             with contextlib.suppress(VideoError):  # any other error, a crash or a hang is a failure
                 assert read_frames(broken.tobytes(), 4).ndim == 4
+
+
+def test_unknown_codec(videos, tmp_path):
+    path = tmp_path / "unknown.mp4"
+    path.write_bytes(videos("b_frames.mp4").read_bytes().replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzZ"))
+    with pytest.raises(VideoError, match="no decoder knows the video in this file") as error:
+        read_frames(path, 8)
+    assert error.value.kind == "unsupported"
 
 
 def test_too_many_pixels(videos, monkeypatch):
