@@ -24,6 +24,7 @@ from microgesture.data.clip_dataset import ClipDataset
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
 from microgesture.data.frame_cache import FrameCache
+from microgesture.from_scratch import start_tower
 from microgesture.model_card import write_model_card
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
 from microgesture.text_bank import TextBank
@@ -139,6 +140,8 @@ def build_trainer(
     clips["train"].sentence_ids = sem.sentence_ids
     set_seed(training.seed)
     model = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
+    if training.vision_tuning == "full":
+        start_tower(model.base_model.vision_tower)
     sem.apply_to(model)
     model = adapters.prepare(
         model,

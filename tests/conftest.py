@@ -19,8 +19,8 @@ os.environ["HF_HOME"] = _CACHE.name
 os.environ["HF_DATASETS_CACHE"] = f"{_CACHE.name}/datasets"
 os.environ["HF_MODULES_CACHE"] = f"{_CACHE.name}/modules"
 
-from microgesture.data.clips import ClipSample, write_split
-from microgesture.data.fg_text import FGText
+from microgesture.data.clips import ClipSample, write_split  # noqa: E402 - after the variables above
+from microgesture.data.fg_text import FGText  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -108,7 +108,7 @@ def test_tuple_output_leaves_out_what_is_none(model) -> None:
     assert torch.equal(logits, model(clips()).logits)
 
 
-# ---- order of frames --------------------------------------------------------------------------------------------------
+# ---- order of frames -----------------------------------------------------------------------------------------------
 
 
 def test_cosine_basis_is_orthonormal_and_starts_with_the_mean() -> None:
@@ -163,7 +163,7 @@ def test_mean_pooling_ignores_order_and_learned_does_not() -> None:
         assert bool(difference < 1e-6) is same
 
 
-# ---- text spaces ------------------------------------------------------------------------------------------------------
+# ---- text spaces ---------------------------------------------------------------------------------------------------
 
 
 def test_encode_video_and_text_are_the_embeddings_of_forward(model) -> None:

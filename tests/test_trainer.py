@@ -55,7 +55,7 @@ def logged(argv: list[str], names=("loss", "cls", "cp", "fg")) -> list[dict[str,
     return [{n: e[n] for n in names if n in e} for e in record(argv)["log"] if "loss" in e]
 
 
-# ---- one step -----------------------------------------------------------------------------------------------------------
+# ---- one step ------------------------------------------------------------------------------------------------------
 
 
 def test_the_loss_is_the_weighted_sum_of_the_three_terms(tiny_arguments) -> None:
@@ -130,7 +130,7 @@ def test_batches_are_normalised_on_the_device_and_augmented_by_seed_epoch_and_cl
     torch.testing.assert_close(plain, trainer.processing_class.normalize(batch["pixel_values"]))
 
 
-# ---- a run ----------------------------------------------------------------------------------------------------------------
+# ---- a run ---------------------------------------------------------------------------------------------------------
 
 
 def test_accumulation_logs_the_same_terms_as_one_batch(tiny_arguments, tmp_path) -> None:
@@ -178,8 +178,7 @@ def test_resuming_in_the_middle_equals_never_stopping_bit_for_bit(tiny_arguments
     argv += ["--eval_steps", "4", "--save_total_limit", "9", "--load_best_model_at_end", "false"]
     whole, stopped = [[*argv, "--output_dir", str(tmp_path / name)] for name in ("whole", "stopped")]
     train(whole)
-    model, data, training, recipe = arguments.parse(stopped)
-    trainer, about = train_fgsgl.build_trainer(model, data, training)
+    trainer = build(stopped)
     trainer.add_callback(StopAt(8))
     trainer.train()
     train([*stopped, "--resume_from_checkpoint", "last"])  # step 8 of 12, in the middle of the second epoch
@@ -203,7 +202,7 @@ def test_no_pickled_training_arguments_and_no_token_on_disk(tiny_arguments) -> N
     assert not list(output(tiny_arguments).rglob("training_args.bin"))
 
 
-# ---- two processes ----------------------------------------------------------------------------------------------------------
+# ---- two processes -------------------------------------------------------------------------------------------------
 
 
 def launch(argv: list[str]) -> None:

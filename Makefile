@@ -1,0 +1,59 @@
+# Each target starts from nothing: it makes its own virtual environment with the versions of constraints.txt.
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= python3.11
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+LAUNCH := $(VENV)/bin/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+
+.PHONY: help demo test test-all check format smoke bench clean
+
+help:  ## what there is to run
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/base: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/test: $(VENV)/base
+	$(INSTALL) -e ".[test,dev,deepspeed]"
+	@touch $@
+
+$(VENV)/bench: $(VENV)/test
+	$(INSTALL) -e ".[bench]"
+	@touch $@
+
+demo: $(VENV)/base  ## install, make the synthetic set, train, evaluate, recognise one clip
+	@rm -rf outputs/synthetic
+	$(PY) -m microgesture.cli prepare synthetic
+	$(LAUNCH) train_fgsgl.py
+	$(PY) -m microgesture.cli predict outputs/synthetic $$(ls data/synthetic/test/clips/*.mp4 | head -n 1)
+	$(PY) evaluate_fgsgl.py outputs/synthetic data/synthetic --split test --baselines
+
+test: $(VENV)/test  ## install and run the tests
+	$(PY) -m pytest -n 2 -m "not slow and not gpu"
+
+test-all: $(VENV)/test  ## the slow tests as well
+	$(PY) -m pytest -n 2 -m "not gpu"
+
+check: $(VENV)/test  ## lint, types, layout and who imports whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest -q tests/test_layout.py
+
+format: $(VENV)/test  ## put the code into its form
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/bench  ## the short benchmarks; the figures of record stand in benchmarks/RESULTS.md
+	$(PY) benchmarks/bench_reader.py --quick
+	$(PY) benchmarks/bench_frame_cache.py --quick
+	$(PY) benchmarks/bench_synthetic.py --quick
+	$(PY) benchmarks/bench_training_step.py --quick
+	$(PY) benchmarks/bench_text_bank.py --quick
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) outputs data cache *.egg-info .pytest_cache .mypy_cache .ruff_cache

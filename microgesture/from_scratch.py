@@ -1,0 +1,38 @@
+"""A vision tower that starts from nothing, for the small networks (synthetic, UTD-MHAD)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+def sine_cosine_positions(side: int, width: int) -> torch.Tensor:
+    """Fixed 2-D sine-cosine embeddings `(side², width)`: half of the channels tell the row, half the column.
+
+    Raises:
+        ValueError: `width` is no multiple of 4.
+    """
+    if width % 4:
+        raise ValueError(f"hidden_size is {width}; positions in two dimensions need a multiple of 4")
+    frequencies = (2 / side) ** torch.linspace(0, 1, width // 4)  # from one turn every few patches to half a turn
+    angles = math.pi * torch.arange(side)[:, None] * frequencies  # (side, width / 4)
+    line = torch.cat([angles.sin(), angles.cos()], -1)
+    rows = line[:, None].expand(side, side, -1)
+    columns = line[None].expand(side, side, -1)
+    return torch.cat([rows, columns], -1).reshape(side * side, width)
+
+
+@torch.no_grad()
+def start_tower(tower: torch.nn.Module) -> None:
+    """Gives the patches of a tower without pretrained weights a place to start from.
+
+    transformers starts position embeddings at zero, for weights that are loaded anyway. Trained from there on a few
+    hundred clips, the tower takes most of its steps to learn where a patch lies (docs/log.md has the figures).
+
+    Args:
+        tower: An `InternVLVisionModel`; its position embeddings are overwritten.
+    """
+    positions = tower.embeddings.position_embeddings  # type: ignore[union-attr]
+    N, width = positions.shape[1] - 1, positions.shape[2]  # type: ignore[index, union-attr, operator]
+    positions[:, 1:].copy_(sine_cosine_positions(math.isqrt(N), width))  # type: ignore[index, union-attr]
