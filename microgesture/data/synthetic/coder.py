@@ -1,4 +1,4 @@
-"""The simulated coder: what somebody writes down who watches a clip, mistakes one word for a near one, and leaves some out.
+"""The simulated coder: who watches a clip, mistakes one word for a near one, and leaves some out.
 
 The rates are stated, not fitted to people: they make the training text imperfect in a known way.
 """
@@ -6,6 +6,7 @@ The rates are stated, not fitted to people: they make the training text imperfec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Coder:
 
     def write(self, truth: FGText, rng: np.random.Generator) -> FGText:
         """What this coder writes about a clip that shows `truth`."""
-        words: dict[str, str | None] = {}
+        words: dict[str, Any] = {}
         for attribute in ATTRIBUTES:
             word = getattr(truth, attribute)
             kept, confused, near = rng.uniform(size=3)
@@ -71,7 +72,7 @@ class Coder:
                 word = str(rng.choice(choice))
             words[attribute] = None if kept < self.missing else word
         if not any(words.values()):
-            words["motion_type"] = truth.motion_type  # a coder who writes nothing leaves no record; this one always looks
+            words["motion_type"] = truth.motion_type  # there is no record without a word
         side = truth.side
         missing, wrong = rng.uniform(size=2)
         if side is not None and wrong < self.wrong_side:

@@ -91,14 +91,16 @@ def is_complete(out: Path, identity: dict[str, Any]) -> bool:
     found = json.loads(manifest.read_text(encoding="utf-8"))
     complete = found.pop("complete", False)
     if found != identity:
-        raise ValueError(f"{out} holds another data set ({found}, asked for {identity}); remove it or choose a new folder")
+        raise ValueError(
+            f"{out} holds another data set: {found}, asked for {identity}; remove it or name a new folder"
+        )
     return bool(complete)
 
 
 def _source(name: str) -> str:
     path = SOURCE / name
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run from a checkout of the project, which has datasets/synthetic/")
+        raise FileNotFoundError(f"{path} is missing: run from a checkout of the project, it has datasets/synthetic/")
     return path.read_text(encoding="utf-8")
 
 

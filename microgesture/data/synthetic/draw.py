@@ -6,13 +6,14 @@ A canvas is uint8 `(H, W, 3)`; a layer carries its own coverage. Only numpy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Canvas = NDArray[np.uint8]
 Mask = NDArray[np.float32]
-Rgb = Sequence[float]
+Rgb = Sequence[float] | NDArray[Any]
 
 DARKEST, BRIGHTEST = 20.0, 235.0
 """Range of painted values; the margin lets sensor noise be added in uint8 without overflow."""
@@ -49,11 +50,11 @@ def capsules(
         hidden_by: Coverage `(H, W)` of what stands in front.
         mask: Coverage `(H, W)` that is raised by what is painted.
     """
-    start, end = np.asarray(start, np.float32).reshape(-1, 2), np.asarray(end, np.float32).reshape(-1, 2)
-    r0 = np.broadcast_to(np.asarray(radius_start, np.float32), len(start))
-    r1 = np.broadcast_to(np.asarray(radius_end, np.float32), len(start))
+    a, b = np.asarray(start, np.float32).reshape(-1, 2), np.asarray(end, np.float32).reshape(-1, 2)
+    r0 = np.broadcast_to(np.asarray(radius_start, np.float32), len(a))
+    r1 = np.broadcast_to(np.asarray(radius_end, np.float32), len(a))
     margin = float(max(r0.max(), r1.max())) + 1.5
-    low, high = np.minimum(start, end).min(0) - margin, np.maximum(start, end).max(0) + margin
+    low, high = np.minimum(a, b).min(0) - margin, np.maximum(a, b).max(0) + margin
     box = _box(canvas, low[0], low[1], high[0], high[1])
     if box is None:
         return
@@ -61,16 +62,14 @@ def capsules(
     xs = np.arange(x0, x1, dtype=np.float32)[None, :]
     ys = np.arange(y0, y1, dtype=np.float32)[:, None]
     depth: Mask | None = None
-    for k in range(len(start)):
-        inside = _capsule_depth(xs, ys, start[k], end[k], float(r0[k]), float(r1[k]))
+    for k in range(len(a)):
+        inside = _capsule_depth(xs, ys, a[k], b[k], float(r0[k]), float(r1[k]))
         depth = inside if depth is None else np.maximum(depth, inside, out=depth)
-    assert depth is not None
-    _fill(canvas, box, depth, colour, rim, hidden_by, mask)
+    if depth is not None:
+        _fill(canvas, box, depth, colour, rim, hidden_by, mask)
 
 
-def _capsule_depth(
-    xs: Mask, ys: Mask, a: NDArray[np.float32], b: NDArray[np.float32], ra: float, rb: float
-) -> Mask:
+def _capsule_depth(xs: Mask, ys: Mask, a: NDArray[np.float32], b: NDArray[np.float32], ra: float, rb: float) -> Mask:
     """How deep each pixel lies inside one tapered capsule, negative outside."""
     dx, dy = float(b[0] - a[0]), float(b[1] - a[1])
     length = dx * dx + dy * dy
@@ -101,7 +100,7 @@ def ellipse(
     below: float | None = None,
     mask: Mask | None = None,
 ) -> None:
-    """Paints an ellipse; `above` and `below` keep only the part over or under that height of its own y axis (pixels)."""
+    """Paints an ellipse; `above` and `below` keep the part over or under that height of its own y axis (pixels)."""
     reach = max(radii) + 1.5
     box = _box(canvas, centre[0] - reach, centre[1] - reach, centre[0] + reach, centre[1] + reach)
     if box is None:
@@ -128,7 +127,7 @@ def rectangle(canvas: Canvas, low: Rgb, high: Rgb, colour: NDArray[np.float32]) 
 
 
 def paste(canvas: Canvas, sprite: Canvas, coverage: Mask, x: int, y: int) -> None:
-    """Lays a sprite with its coverage on the canvas, its corner at whole pixels `(x, y)`; parts outside are cut off."""
+    """Lays a sprite with its coverage on the canvas, its corner at whole pixels `(x, y)`, cut at the border."""
     box = _box(canvas, x, y, x + sprite.shape[1] - 1, y + sprite.shape[0] - 1)
     if box is None:
         return

@@ -1,8 +1,8 @@
 """The articulated figure: proportions, joints, two-bone arms in space, and the keypoints of every frame.
 
-Figure space is measured in pixels of the 448 × 448 picture at zoom 1. Its origin is the suprasternal notch; x points to
-the picture's right, which is the **subject's left** (the person faces the camera, recordings are not mirrored), y points
-down, z toward the camera. Index 0 of every pair is the subject's left, index 1 the right.
+Figure space is measured in pixels of the 448 × 448 picture at zoom 1. Its origin is the suprasternal notch; x points
+to the picture's right, which is the **subject's left** (the person faces the camera, recordings are not mirrored),
+y points down, z toward the camera. Index 0 of every pair is the subject's left, index 1 the right.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SIGN = (1.0, -1.0)
 
 _SINGLE = ("head", "nose", "neck", "notch", "spine_mid", "spine_base")
 _PAIRED = (
-    "eye", "ear", "shoulder", "elbow", "wrist", "hand", "thumb_tip", "index_tip", "middle_tip", "ring_tip", "little_tip",
-    "hip", "knee",
+    "eye", "ear", "shoulder", "elbow", "wrist", "hand", "thumb_tip", "index_tip", "middle_tip", "ring_tip",
+    "little_tip", "hip", "knee",
 )  # fmt: skip
 JOINTS: tuple[str, ...] = _SINGLE + tuple(f"{name}_{side}" for name in _PAIRED for side in ("left", "right"))
 """Names of the J = 32 keypoints in the order of the arrays."""
@@ -168,7 +168,7 @@ def _two_bones(root: Array, target: Array, pole: Array, upper: float, lower: flo
 def _hands(wrist: Array, angle: Array, shape: Array) -> tuple[Array, Array, Array]:
     """Palm end `(T, 2, 2)`, finger roots and tips `(T, 2, 5, 2)`, the thumb first."""
     forward = np.stack([np.cos(angle), np.sin(angle)], -1)
-    # The thumb lies on the inner side of a hand that hangs with its palm to the thigh, and stays there when it is raised.
+    # The thumb is on the inner side of a hand that hangs with its palm to the thigh, and stays there.
     inner = np.stack([-np.sin(angle), np.cos(angle)], -1) * np.array(SIGN)[:, None]
     spread, index, others, thumb = (shape[..., k] for k in range(4))
     palm = wrist + PALM * forward

@@ -27,9 +27,10 @@ _HAND_OF_MOTION = {
     "manipulate": ("pinch", "tips"), "interlace": ("open", "tips"), "steeple": ("flat", "tips"),
     "gesticulate": ("open", "palm"), "raise": ("open", "palm"), "wave": ("open", "palm"), "shake": ("flat", "palm"),
 }  # fmt: skip
+_HAND_OF_SITE = {"fold": "flat", "behind": "relaxed", "akimbo": "relaxed", "akimbo_one": "relaxed"}
 _CYCLES = {"scratch": 3.0, "rub": 2.0, "brush": 2.0, "manipulate": 2.0, "gesticulate": 1.5, "shake": 2.5, "wave": 2.5}
 
-_UP, _MID, _DOWN_OUT, _WIDE, _BACK = (0.9, 0.5, 0.2), (0.6, 0.8, 0.2), (0.45, 1.0, 0.15), (1.0, 0.1, -0.1), (1.0, 0.2, -0.8)
+_MID, _DOWN_OUT, _WIDE, _BACK = (0.6, 0.8, 0.2), (0.45, 1.0, 0.15), (1.0, 0.1, -0.1), (1.0, 0.2, -0.8)
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def idle(timing: Timing, body: Body, rng: np.random.Generator) -> Motion:
     layer = np.zeros((T, 2), np.int64)
     whole = np.rint(sway).astype(np.int64)
     grip, front = np.zeros((T, 2), np.int64), np.zeros(T, np.int64)
-    return Motion(wrist, angle, shape, pole, layer, head, zero, np.zeros((T, 2, 2)), whole, grip, front, wrist[0].copy())
+    knee = np.zeros((T, 2, 2))
+    return Motion(wrist, angle, shape, pole, layer, head, zero, knee, whole, grip, front, wrist[0].copy())
 
 
 def _wander(seconds: Array, rng: np.random.Generator, size: float) -> Array:
@@ -165,7 +167,8 @@ def perform(
     """Writes one gesture into frames `first` to `last` (exclusive) of a movement."""
     T = last - first
     envelope, stroke = _phases(T, timing)
-    cycles = max(1.0, _CYCLES.get(programme.truth.motion_type or "", 1.0) * timing.tempo)
+    cycles = _CYCLES.get(programme.truth.motion_type or "", 1.0) * timing.tempo
+    cycles = cycles if cycles >= 1.5 else 1.0  # no second stroke that is cut off at once
     size = programme.amplitude_px / zoom
     window = slice(first, last)
     if programme.site in _TRUNK:
@@ -219,12 +222,14 @@ def _profile(direction: str, stroke: Array, cycles: float, line: float, sign: fl
     return (saw - 0.5)[:, None] * np.array(ways[direction])
 
 
-def _trunk(motion: Motion, p: Programme, window: slice, envelope: Array, stroke: Array, cycles: float, size: float) -> None:
-    rise = envelope
+def _trunk(
+    motion: Motion, p: Programme, window: slice, envelope: Array, stroke: Array, cycles: float, size: float
+) -> None:
     if p.truth.direction == "back_and_forth" or p.truth.motion_type == "shake":
-        rise = envelope * (0.5 - 0.5 * np.cos(2 * np.pi * np.maximum(cycles, 1.5) * stroke))
-        # The first rise of the approach must not be lost in the swing.
-        rise = rise / max(float(rise.max()), 1e-6)
+        rise = envelope * (0.5 - 0.5 * np.cos(2 * np.pi * max(cycles, 1.5) * stroke))
+    else:
+        rise = envelope * (0.4 + 0.6 * _ease(stroke / 0.6))
+    rise = rise / max(float(np.ptp(rise)), 1e-6)  # also a clip that is cut into the movement shows its whole extent
     shoulders, head = (1.0, 0.35) if p.site == "shoulders" else (0.5, 1.0)
     motion.lift[window] += (shoulders * size * rise)[:, None]
     motion.head[window, 1] += head * size * rise
@@ -232,7 +237,9 @@ def _trunk(motion: Motion, p: Programme, window: slice, envelope: Array, stroke:
     motion.wrist[window, :, 1] -= (0.8 * shoulders * size * rise)[:, None]
 
 
-def _legs(motion: Motion, p: Programme, window: slice, envelope: Array, stroke: Array, cycles: float, size: float) -> None:
+def _legs(
+    motion: Motion, p: Programme, window: slice, envelope: Array, stroke: Array, cycles: float, size: float
+) -> None:
     leg = 0 if p.side == "left" else 1
     sign = SIGN[leg]
     direction = p.truth.direction or "sideways"
@@ -250,11 +257,14 @@ def _legs(motion: Motion, p: Programme, window: slice, envelope: Array, stroke: 
     path = path - path[0]
     if p.site == "leg_raise" or direction == "up":
         path[:, 1] = -np.abs(path[:, 1])
+        path[:, 0] = sign * np.abs(path[:, 1])  # seen from the front, a raised knee shows by turning outward
+    path = envelope[:, None] * path
+    path *= size / max(float(np.ptp(path, axis=0).max()), 1e-6)
     legs = (0, 1) if p.truth.initiator == "both_legs" else (leg,)
     for k in legs:
-        motion.knee[window, k] += envelope[:, None] * size * path * 1.15
+        motion.knee[window, k] += path
     if p.truth.initiator == "both_legs":
-        motion.sway[window] += np.rint(0.25 * envelope[:, None] * size * path).astype(np.int64)
+        motion.sway[window] += np.rint(0.25 * path).astype(np.int64)
 
 
 def _arms(
@@ -279,15 +289,15 @@ def _arms(
 
 
 def _hand(
-    motion: Motion, p: Programme, window: slice, envelope: Array, stroke: Array, cycles: float, size: float, body: Body,
-    site: Site, k: int, way: float, shape_name: str | None = None,
+    motion: Motion, p: Programme, window: slice, envelope: Array, stroke: Array, cycles: float, size: float,
+    body: Body, site: Site, k: int, way: float, shape_name: str | None = None,
 ) -> None:  # fmt: skip
     """Moves one hand to a site, through its stroke and back."""
     sign = SIGN[k]
     shape, contact = _HAND_OF_MOTION.get(p.truth.motion_type or "", ("flat", "palm"))
     if p.truth.initiator == "fingers" and shape in ("flat", "open") and p.site not in ("fingers", "steeple"):
         shape, contact = "point", "tips"
-    shape = shape_name or {"fold": "flat", "behind": "relaxed", "akimbo": "relaxed", "akimbo_one": "relaxed"}.get(p.site, shape)
+    shape = shape_name or _HAND_OF_SITE.get(p.site, shape)
     place = np.array([sign * site.x, site.y, site.z], float)
     if site.head:
         place[:2] += (0.0, body.head_centre[1])

@@ -41,9 +41,9 @@ def _tail(total: int, least: int) -> tuple[int, ...]:
 
 SIZES: dict[str, tuple[SplitPlan, ...]] = {
     "demo": (
-        SplitPlan("train", range(0, 51), (15,) * 17),
+        SplitPlan("train", range(0, 51), (16,) * 17),
         SplitPlan("validation", range(51, 68), (3,) * 17),
-        SplitPlan("test", range(68, 85), (5,) * 17),
+        SplitPlan("test", range(68, 85), (4,) * 17),
     ),
     "full": (
         SplitPlan("train", range(0, 40), _tail(2000, 12)),
@@ -118,9 +118,9 @@ def _plan_split(split: SplitPlan, seed: int, coder: Coder) -> list[ClipPlan]:
     labels = [label for label, count in zip(CLASSES, split.counts, strict=True) for _ in range(count)]
     # Shuffled before subjects are dealt out and files are numbered: neither says anything about the class.
     order = np.random.default_rng([seed, key]).permutation(len(labels))
-    people = {number: draw_subject(number, seed) for number in split.subjects}
+    people = [draw_subject(number, seed) for number in split.subjects]
     return [
-        draw_clip(split.name, index, labels[place], people[split.subjects[index % len(people)]], [seed, key, index], coder)
+        draw_clip(split.name, index, labels[place], people[index % len(people)], [seed, key, index], coder)
         for index, place in enumerate(order)
     ]
 
@@ -140,14 +140,14 @@ def draw_clip(split: str, index: int, label: str, subject: Subject, seed: list[i
 
 def draw_timing(rng: np.random.Generator) -> Timing:
     """When the gesture of a clip begins, how fast it is, and how the person stands before and after."""
-    cut = rng.uniform() < 0.2
+    cut = rng.uniform() < 0.15
     return Timing(
         frames=int(rng.integers(30, 71)),
-        onset=float(-rng.uniform(0.3, 0.9) if cut else rng.uniform(0.0, 0.6)),
+        onset=float(-rng.uniform(0.25, 0.6) if cut else rng.uniform(0.0, 0.6)),
         tempo=float(rng.uniform(0.85, 1.2)),
         returns=bool(rng.uniform() < 0.4),
         rest=RESTS[rng.choice(3, p=(0.8, 0.1, 0.1))],
-        sway=float(rng.uniform(0.5, 2.5)),
+        sway=float(rng.uniform(0.5, 2.0)),
         seed=int(rng.integers(2**31)),
     )
 
@@ -160,7 +160,7 @@ def draw_look(subject: Subject, rng: np.random.Generator) -> tuple[Look, int]:
         float(camera.dx + rng.uniform(-4, 4)),
         float(camera.dy + rng.uniform(-3, 3)),
     )
-    occluder = OCCLUDERS[rng.integers(3)] if rng.uniform() < 0.12 else "none"
+    occluder = OCCLUDERS[rng.integers(3)] if rng.uniform() < 0.1 else "none"
     pendant, watch, pen = rng.uniform(size=3)
     hands = rng.integers(0, 2, size=2)
     look = Look(

@@ -137,7 +137,7 @@ def generate_recordings(
 
     out = Path(out)
     if (out / SEGMENTS).exists():
-        raise ValueError(f"{out / SEGMENTS} exists: remove {SEGMENTS}, {INDEX} and {FOLDER}/, or choose another folder")
+        raise ValueError(f"{out / SEGMENTS} exists: remove {SEGMENTS}, {INDEX} and {FOLDER}/, or name a new folder")
     plans = plan_recordings(count, seed, size, split, seconds)
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     run(partial(render_recording, out=out), plans, workers, progress, "recordings")

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from microgesture.data.synthetic import draw
-from microgesture.data.synthetic.figure import NOTCH, PICTURE, SIGN, Array, Camera, Motion, Skeleton
+from microgesture.data.synthetic.figure import PICTURE, SIGN, Array, Camera, Motion, Skeleton
 from microgesture.data.synthetic.people import Subject
 
 _HEAD_BOX = 132  # half side of the head sprite at zoom 1
 _TILT_STEP = np.deg2rad(1.5)
+
+Paint = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ class Painter:
         for k in (1 - front, front):
             a, b = self._place(hip[k], sway), self._place(knee[k], sway)
             shin = b + np.array([0.0, 110.0 * self.zoom])
-            a = a + 0.14 * (b - a)  # the rounded top stays under the shirt
+            # The rounded top stays under the shirt.
+            a = a + 0.14 * (b - a) + np.array([-5.0 * SIGN[k] * self.zoom, 0.0])
             draw.capsules(
                 canvas, np.stack([a, b]), np.stack([b, shin]), [28 * limb, 24 * limb], [24 * limb, 19 * limb],
                 self._colours["trousers"], mask=mask,
@@ -136,7 +140,7 @@ class Painter:
 
     def _paint_trunk(self, lift: Array) -> tuple[draw.Canvas, draw.Mask]:
         """Shirt, neck and collar, at rest position, with their coverage."""
-        body, z = self.subject.body, self.zoom
+        z = self.zoom
         canvas = np.zeros((PICTURE, PICTURE, 3), np.uint8)
         mask = np.zeros((PICTURE, PICTURE), np.float32)
         still = np.zeros(2)
@@ -157,7 +161,8 @@ class Painter:
         draw.capsules(canvas, at((0, -4)), at((0, 9)), 15 * z, 5 * z, skin * 0.95, rim=0.12)
         draw.ellipse(canvas, at((0, 3))[0], (4.5 * z, 3.2 * z), skin * 0.72, rim=0.0)
         for sign in SIGN:
-            draw.capsules(canvas, at((sign * 19, -9)), at((sign * 4, 17)), 6 * z, 4.5 * z, self._colours["collar"], mask=mask)
+            ends = at((sign * 19, -9)), at((sign * 4, 17))
+            draw.capsules(canvas, *ends, 6 * z, 4.5 * z, self._colours["collar"], mask=mask)
         if self.subject.necklace or self.look.pendant:
             chain = np.array([214.0, 190.0, 90.0], np.float32)
             draw.capsules(canvas, at((-17, 2), (17, 2)), at((0, 38), (0, 38)), 1.3 * z, 1.3 * z, chain, rim=0.0)
@@ -168,10 +173,16 @@ class Painter:
         body, z = self.subject.body, self.zoom
         shoulder, waist, hip = body.shoulder - 4.0, body.waist - 20.0, body.hip + 2.0
         left, right = (shoulder, 17.0 - up[0]), (-shoulder, 17.0 - up[1])
-        start = at(right, (-24, 2), (24, 2), (-46, 42), (46, 42), (-waist, 105), (waist, 105), (0, 40), (0, 100), left, right, (-30, 24))
-        end = at((-24, 2), (0, 22), left, (-waist, 105), (waist, 105), (-hip, 165), (hip, 165), (0, 100), (0, 165), (44, 46), (-44, 46), (30, 24))
-        radii = np.array([16.0, 13.0, 12.0, 25.0, 25.0, 20.0, 20.0, 40.0, 34.0, 14.0, 14.0, 20.0]) * z
-        ends = np.array([12.0, 18.0, 16.0, 20.0, 20.0, 23.0, 23.0, 34.0, 36.0, 22.0, 22.0, 20.0]) * z
+        parts: list[tuple[Any, Any, float, float]] = [
+            # Start, end, radius at either: shoulders, chest, sides, belly, and what fills the armpits.
+            (right, (-24, 2), 16, 12), ((-24, 2), (0, 22), 13, 18), ((24, 2), left, 12, 16),
+            ((-30, 24), (30, 24), 20, 20),
+            ((-46, 42), (-waist, 105), 25, 20), ((46, 42), (waist, 105), 25, 20), (left, (44, 46), 14, 22),
+            ((-waist, 105), (-hip, 165), 20, 27), ((waist, 105), (hip, 165), 20, 27), (right, (-44, 46), 14, 22),
+            ((0, 40), (0, 100), 40, 34), ((0, 100), (0, 165), 34, 36),
+        ]  # fmt: skip
+        start, end = at(*(p[0] for p in parts)), at(*(p[1] for p in parts))
+        radii, ends = (z * np.array(column, float) for column in list(zip(*parts, strict=True))[2:])
         draw.capsules(canvas, start, end, radii, ends, self._colours["shirt"], mask=mask)
         hem = int(at((0, 176))[0, 1])
         mask[hem:] = 0.0
@@ -193,9 +204,11 @@ class Painter:
         joints = self._place(np.stack([s.shoulder[t, k], s.elbow[t, k], s.wrist[t, k]]), sway)
         skin, shirt = self._colours["skin"], self._colours["shirt"]
         if self.subject.long_sleeves:
-            draw.capsules(canvas, joints[:2], joints[1:], [17 * limb, 13.5 * limb], [13.5 * limb, 9 * limb], shirt, hidden_by=hidden_by)
+            thick = np.array([17.0, 13.5, 9.0]) * limb
+            draw.capsules(canvas, joints[:2], joints[1:], thick[:2], thick[1:], shirt, hidden_by=hidden_by)
         else:
-            draw.capsules(canvas, joints[:2], joints[1:], [15 * limb, 12 * limb], [12 * limb, 7.5 * limb], skin, hidden_by=hidden_by)
+            thick = np.array([15.0, 12.0, 7.5]) * limb
+            draw.capsules(canvas, joints[:2], joints[1:], thick[:2], thick[1:], skin, hidden_by=hidden_by)
             sleeve = joints[0] + 0.5 * (joints[1] - joints[0])
             draw.capsules(canvas, joints[0], sleeve, 17.5 * limb, 16.5 * limb, shirt, hidden_by=hidden_by)
         z = self.zoom
@@ -203,12 +216,14 @@ class Painter:
         end = self._place(np.concatenate([s.palm[t, k, None], s.finger_tip[t, k]]), sway)
         radii = np.array([8.5, 4.6, 4.0, 4.1, 4.0, 3.6]) * z
         tips = np.array([11.0, 3.6, 3.2, 3.3, 3.2, 2.9]) * z
-        draw.capsules(canvas, start, end, radii, tips, np.minimum(skin * 1.06, draw.BRIGHTEST), rim=0.45, hidden_by=hand_hidden_by)
+        light = np.minimum(skin * 1.06, draw.BRIGHTEST)
+        draw.capsules(canvas, start, end, radii, tips, light, rim=0.45, hidden_by=hand_hidden_by)
         if self.look.watch == k:
             across = np.array([joints[2][1] - joints[1][1], joints[1][0] - joints[2][0]])
             across *= 7.0 * z / max(float(np.hypot(*across)), 1e-6)
             dark = np.array([40.0, 40.0, 48.0], np.float32)
-            draw.capsules(canvas, joints[2] - across, joints[2] + across, 4.0 * z, 4.0 * z, dark, hidden_by=hand_hidden_by)
+            ends = joints[2] - across, joints[2] + across
+            draw.capsules(canvas, *ends, 4.0 * z, 4.0 * z, dark, hidden_by=hand_hidden_by)
 
     def _collar(self, canvas: draw.Canvas, motion: Motion, s: Skeleton, t: int, sway: Array) -> None:
         for k in (0, 1):
@@ -227,7 +242,7 @@ class Painter:
                 draw.capsules(canvas, tip - along, tip + along, 3.2 * self.zoom, 2.4 * self.zoom, blue)
 
     def _occlude(self, canvas: draw.Canvas) -> None:
-        at, dark = self.look.occluder_at, draw.clip_colour((70, 60, 54), self.look.gain)
+        at, dark = self.look.occluder_at, draw.clip_colour((58, 62, 70), self.look.gain)
         if self.look.occluder == "post":
             x = 20 + at * 70 if at < 0.5 else 340 + (at - 0.5) * 140
             draw.rectangle(canvas, (x, 0), (x + 22, PICTURE), dark)
@@ -252,7 +267,7 @@ def paint_room(subject: Subject, gain: float) -> draw.Canvas:
     wall = np.asarray(subject.wall) * gain
     canvas = np.clip(light[..., None] * wall, draw.DARKEST, draw.BRIGHTEST).astype(np.uint8)
     tone = draw.clip_colour(wall * rng.uniform(0.72, 0.85))
-    other = draw.clip_colour(np.array([rng.uniform(90, 210) for _ in range(3)]) * gain)
+    other = draw.clip_colour(np.array([rng.uniform(90, 150), rng.uniform(110, 180), rng.uniform(120, 200)]) * gain)
     side = 0 if rng.uniform() < 0.5 else 1
     if subject.room == "frame":
         x, y = (10, 330)[side] + rng.uniform(0, 20), rng.uniform(20, 70)
@@ -268,7 +283,12 @@ def paint_room(subject: Subject, gain: float) -> draw.Canvas:
         for k in range(4):
             x = (8, 345)[side] + 24 * k
             height = rng.uniform(22, 44)
-            draw.rectangle(canvas, (x, y - height), (x + 16, y), draw.clip_colour(rng.uniform(70, 200, 3) * gain))
+            draw.rectangle(
+                canvas,
+                (x, y - height),
+                (x + 16, y),
+                draw.clip_colour(rng.uniform((70, 90, 100), (150, 180, 200)) * gain),
+            )
     elif subject.room == "panel":
         draw.rectangle(canvas, (0, rng.uniform(250, 330)), (PICTURE, PICTURE), tone)
     return canvas
@@ -290,7 +310,8 @@ def paint_head(subject: Subject, gain: float, zoom: float, tilt: float, blink: b
 
     style = subject.hair_style
     if style in ("bob", "long"):
-        draw.capsules(canvas, np.stack([at(-0.72, -0.35), at(0.72, -0.35)]), np.stack([at(-0.92, 0.72), at(0.92, 0.72)]), 0.38 * rx, 0.26 * rx, hair, mask=mask)
+        top, tips = np.stack([at(-0.72, -0.35), at(0.72, -0.35)]), np.stack([at(-0.92, 0.72), at(0.92, 0.72)])
+        draw.capsules(canvas, top, tips, 0.38 * rx, 0.26 * rx, hair, mask=mask)
     if style != "bald":
         draw.ellipse(canvas, at(0, -0.22), (1.1 * rx, 0.95 * ry), hair, tilt, mask=mask, above=0.25 * ry)
     for sign in SIGN:
@@ -302,7 +323,8 @@ def paint_head(subject: Subject, gain: float, zoom: float, tilt: float, blink: b
         draw.capsules(canvas, corners[:-1], corners[1:], 0.13 * rx, 0.15 * rx, tone, rim=0.1)
         draw.capsules(canvas, at(-0.26, 0.38), at(0.26, 0.38), 0.08 * rx, 0.08 * rx, tone, rim=0.1)
     if style in ("bob", "long", "cap"):
-        draw.ellipse(canvas, at(0, -0.12), (1.03 * rx, 0.98 * ry), hair, tilt, rim=0.15, above=-0.62 * ry if style == "cap" else -0.58 * ry, mask=mask)
+        line = (-0.62 if style == "cap" else -0.58) * ry
+        draw.ellipse(canvas, at(0, -0.12), (1.03 * rx, 0.98 * ry), hair, tilt, rim=0.15, above=line, mask=mask)
     elif style == "short":
         draw.ellipse(canvas, at(0, -0.1), (1.02 * rx, 0.99 * ry), hair, tilt, rim=0.15, above=-0.68 * ry, mask=mask)
     _paint_face(canvas, subject, at, rx, ry, tilt, skin, hair, blink)
@@ -310,8 +332,9 @@ def paint_head(subject: Subject, gain: float, zoom: float, tilt: float, blink: b
 
 
 def _paint_face(
-    canvas: draw.Canvas, subject: Subject, at, rx: float, ry: float, tilt: float, skin, hair, blink: bool  # noqa: ANN001
-) -> None:
+    canvas: draw.Canvas, subject: Subject, at: Callable[[float, float], Array], rx: float, ry: float, tilt: float,
+    skin: Paint, hair: Paint, blink: bool,
+) -> None:  # fmt: skip
     white, dark = np.array([232.0, 230.0, 226.0], np.float32), np.array([44.0, 34.0, 30.0], np.float32)
     for sign in SIGN:
         eye = at(sign * 0.40, -0.10)
@@ -320,7 +343,8 @@ def _paint_face(
         else:
             draw.ellipse(canvas, eye, (0.19 * rx, 0.075 * ry), white, tilt, rim=0.35)
             draw.ellipse(canvas, eye, (0.085 * rx, 0.07 * ry), dark, tilt, rim=0.0)
-        draw.capsules(canvas, at(sign * 0.22, -0.27), at(sign * 0.60, -0.29), 0.05 * rx, 0.035 * rx, hair * 0.8, rim=0.0)
+        brow = at(sign * 0.22, -0.27), at(sign * 0.60, -0.29)
+        draw.capsules(canvas, *brow, 0.05 * rx, 0.035 * rx, hair * 0.8, rim=0.0)
         if subject.glasses:
             for turn in range(8):
                 a, b = 2 * np.pi * turn / 8, 2 * np.pi * (turn + 1) / 8

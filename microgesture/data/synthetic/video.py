@@ -16,7 +16,8 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int, prese
         stream = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=fps, options={"preset": preset, "crf": str(crf), "threads": "1"})
+                options = {"preset": preset, "crf": str(crf), "threads": "1"}
+                stream = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.thread_count = 1
