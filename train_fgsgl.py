@@ -24,6 +24,7 @@ from microgesture.data.clip_dataset import ClipDataset
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
 from microgesture.data.frame_cache import FrameCache
+from microgesture.distributed import whole_weights
 from microgesture.from_scratch import start_tower
 from microgesture.model_card import write_model_card
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
@@ -173,13 +174,19 @@ def build_trainer(
 
 
 def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
-    """Writes the complete checkpoint: merged weights, code, config, processor, record of the run, model card."""
+    """Writes the complete checkpoint: merged weights, code, config, processor, record of the run, model card.
+
+    Every process has to call it; the first one writes.
+    """
     output = Path(trainer.args.output_dir)
-    model = adapters.merge(trainer.accelerator.unwrap_model(trainer.model))
-    model.save_pretrained(output)
-    trainer.processing_class.save_pretrained(output)
-    record = write_run_record(output, trainer, about, recipe)
-    write_model_card(output, model.config, record)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    with whole_weights(model):
+        if trainer.is_world_process_zero():
+            model = adapters.merge(model)
+            model.save_pretrained(output)
+            trainer.processing_class.save_pretrained(output)
+            record = write_run_record(output, trainer, about, recipe)
+            write_model_card(output, model.config, record)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -193,8 +200,8 @@ def main(argv: list[str] | None = None) -> None:
         print(format_parameters(about["parameters"]))
         print("sentences:", json.dumps(about["sentences"]))
     trainer.train(resume_from_checkpoint=checkpoint)
-    if trainer.is_world_process_zero():
-        export(trainer, about, recipe)
+    export(trainer, about, recipe)
+    if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
         print(f"checkpoint: {training.output_dir}")
 

@@ -1,9 +1,13 @@
-"""What processes tell each other. Only sentence numbers travel; clips and features never do."""
+"""What processes tell each other while training: sentence numbers; clips and features never travel."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 
 def gather_ids(ids: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -29,3 +33,19 @@ def gather_ids(ids: torch.Tensor) -> tuple[torch.Tensor, int]:
     parts = [torch.empty_like(padded) for _ in range(world)]
     dist.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]), sum(counts[:rank])
+
+
+@contextmanager
+def whole_weights(model: torch.nn.Module) -> Iterator[None]:
+    """Inside, every process has every weight, also where DeepSpeed ZeRO-3 gives each only a shard.
+
+    Args:
+        model: The network; every process has to enter.
+    """
+    if not is_deepspeed_zero3_enabled():
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+        yield

@@ -87,7 +87,11 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
         "recipe_fields": recipe_fields(recipe),
         "arguments": run_arguments(trainer.args),
         "versions": library_versions(),
-        "machine": {"python": platform.python_version(), "processes": trainer.args.world_size},
+        "machine": {
+            "python": platform.python_version(),
+            "processes": trainer.args.world_size,
+            "distributed": str(trainer.accelerator.distributed_type),
+        },
         "chosen_step": best,
         "chosen_stage": trainer.stage_at(best),
         "chosen_by": trainer.args.metric_for_best_model if state.best_global_step else "last step",
