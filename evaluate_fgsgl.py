@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from microgesture.data import load
-from microgesture.data.clip_dataset import ClipDataset, collate
+from microgesture.data.clip_dataset import ClipDataset, collate, fill_cache
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.data.frame_cache import FrameCache
 from microgesture.evaluation.baselines import linear_baseline, majority_baseline
@@ -20,7 +20,6 @@ from microgesture.evaluation.metrics import classification_metrics, format_table
 from microgesture.run_record import RECORD_FILE, format_losses
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
-from train_fgsgl import fill_cache
 
 
 @torch.inference_mode()

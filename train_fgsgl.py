@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from configuration_fgsgl import FGSGLConfig
 from microgesture import adapters, arguments, semantics, tiny
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import load
-from microgesture.data.clip_dataset import ClipDataset
+from microgesture.data.clip_dataset import ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
 from microgesture.data.frame_cache import FrameCache
@@ -95,20 +94,6 @@ def find_checkpoint(training: FGSGLTrainingArguments) -> str | None:
             raise FileNotFoundError(f"{output} holds no checkpoint to go on from; leave out --resume_from_checkpoint")
         return last
     return wanted
-
-
-def fill_cache(cache: FrameCache, datasets: list[ClipDataset], quiet: bool = False) -> None:
-    """Decodes every clip that is not in the cache yet, with one process per core.
-
-    Raises:
-        ValueError: A clip cannot be read; the first ones are named.
-    """
-    failures = cache.fill(
-        [row for dataset in datasets for row in dataset.requests()], workers=os.cpu_count() or 1, disable=quiet
-    )
-    if failures:
-        listed = "\n".join(message for _, message in failures[:20])
-        raise ValueError(f"{len(failures)} clips cannot be read; mend or remove them before training:\n{listed}")
 
 
 def build_trainer(

@@ -56,7 +56,7 @@ class DataArguments:
     cache_form: str = field(
         default="raw",
         metadata={
-            "help": "How frames are kept: raw (exact, 4.8 MB a clip at 448 px), lossless (exact, about a third of that) "
+            "help": "How frames are kept: raw (exact, 4.8 MB a clip at 448 px), lossless (exact, about a third) "
             "or jpeg (slightly lossy, about a twentieth)."
         },
     )

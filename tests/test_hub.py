@@ -88,8 +88,8 @@ def here(folder: Path, clip: Path) -> tuple[torch.Tensor, list]:
 def test_a_checkpoint_is_complete(checkpoint: Path) -> None:
     names = {path.name for path in checkpoint.iterdir() if path.is_file()}
     assert names == {
-        "README.md", "config.json", "configuration_fgsgl.py", "metrics.json", "model.safetensors",
-        "modeling_fgsgl.py", "preprocessor_config.json", "processing_fgsgl.py", "video_fgsgl.py",
+        "README.md", "config.json", "configuration_fgsgl.py", "container_fgsgl.py", "metrics.json",
+        "model.safetensors", "modeling_fgsgl.py", "preprocessor_config.json", "processing_fgsgl.py", "video_fgsgl.py",
     }  # fmt: skip
     config = json.loads((checkpoint / "config.json").read_text())
     assert config["id2label"] == {str(i): f"Hand {d}" for i, d in enumerate(DIRECTIONS)}

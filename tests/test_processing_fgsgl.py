@@ -149,7 +149,8 @@ def test_settings_survive_saving(tmp_path):
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
     name = "processing_fgsgl.FGSGLProcessor"
     assert saved["auto_map"] == {"AutoFeatureExtractor": name, "AutoProcessor": name}
-    assert sorted(path.name for path in tmp_path.glob("*.py")) == ["processing_fgsgl.py", "video_fgsgl.py"]
+    files = ["container_fgsgl.py", "processing_fgsgl.py", "video_fgsgl.py"]
+    assert sorted(path.name for path in tmp_path.glob("*.py")) == files
     again = FGSGLProcessor.from_pretrained(tmp_path)
     assert again.to_dict() == processor.to_dict()
     assert FGSGLProcessor.from_pretrained(tmp_path, size=48).size == 48

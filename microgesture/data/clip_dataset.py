@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
+import datasets
 import torch
 
-import datasets
 from microgesture.data.fg_text import FGText
 
 NO_SENTENCE = -1
@@ -63,6 +64,25 @@ def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """Stacks items: `pixel_values (B, T, 3, S, S)` uint8, and `labels`, `sentence_ids`, `clip_ids (B,)`."""
     batch = {name: torch.tensor([item[name] for item in items]) for name in ("labels", "sentence_ids", "clip_ids")}
     return batch | {"pixel_values": torch.stack([item["pixel_values"] for item in items])}
+
+
+def fill_cache(cache: Any, splits: list[ClipDataset], quiet: bool = False) -> None:
+    """Decodes every clip that is not in the cache yet, with one process per core.
+
+    Args:
+        cache: A `FrameCache`.
+        splits: The clips.
+        quiet: Show no progress bar.
+
+    Raises:
+        ValueError: A clip cannot be read; the first ones are named.
+    """
+    failures = cache.fill(
+        [row for split in splits for row in split.requests()], workers=os.cpu_count() or 1, disable=quiet
+    )
+    if failures:
+        listed = "\n".join(message for _, message in failures[:20])
+        raise ValueError(f"{len(failures)} clips cannot be read; mend or remove them before training:\n{listed}")
 
 
 def clip_sentences(split: datasets.Dataset, category_texts: list[str], fg_text: str = "fine") -> list[str | None]:

@@ -255,14 +255,16 @@ def _legs(
     line = 90.0 if p.site == "leg_raise" else 0.0
     path = _profile(direction, stroke, max(cycles, 1.5), line, sign, p.heading)
     path = path - path[0]
-    if p.site == "leg_raise" or direction == "up":
+    raised = p.site == "leg_raise" or direction == "up"
+    if raised:
         path[:, 1] = -np.abs(path[:, 1])
         path[:, 0] = sign * np.abs(path[:, 1])  # seen from the front, a raised knee shows by turning outward
     path = envelope[:, None] * path
     path *= size / max(float(np.ptp(path, axis=0).max()), 1e-6)
     legs = (0, 1) if p.truth.initiator == "both_legs" else (leg,)
     for k in legs:
-        motion.knee[window, k] += path
+        outward = np.array([SIGN[k] * sign, 1.0]) if raised else np.ones(2)
+        motion.knee[window, k] += path * outward
     if p.truth.initiator == "both_legs":
         motion.sway[window] += np.rint(0.25 * path).astype(np.int64)
 
