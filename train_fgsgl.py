@@ -167,6 +167,8 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     with whole_weights(model):
         if trainer.is_world_process_zero():
+            if trainer.args.vision_tuning == "lora":
+                model.save_pretrained(output / "adapter")  # what was trained, alone: small, needs the base and PEFT
             model = adapters.merge(model)
             model.save_pretrained(output)
             trainer.processing_class.save_pretrained(output)

@@ -91,6 +91,7 @@ def test_a_checkpoint_is_complete(checkpoint: Path) -> None:
         "README.md", "config.json", "configuration_fgsgl.py", "container_fgsgl.py", "metrics.json",
         "model.safetensors", "modeling_fgsgl.py", "preprocessor_config.json", "processing_fgsgl.py", "video_fgsgl.py",
     }  # fmt: skip
+    assert (checkpoint / "adapter" / "adapter_model.safetensors").is_file()
     config = json.loads((checkpoint / "config.json").read_text())
     assert config["id2label"] == {str(i): f"Hand {d}" for i, d in enumerate(DIRECTIONS)}
     assert len(config["category_texts"]) == 4
