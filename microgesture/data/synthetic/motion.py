@@ -42,7 +42,8 @@ class Site:
         pole: Where the elbow points, x toward the hand's own side.
         angle: Direction of the hand: 0 horizontally toward the other side, 90 up, -90 down; `None` as the forearm.
         head: Whether the place moves with the head.
-        other: Whether the second hand does the same mirrored (`same`), is held at a place, or rests.
+        other: What the second hand does: `rest`, `same` (mirrored), `counter` (mirrored, the other way), `offer` or
+            `offer_pen` (holds still what the first one handles).
         line: Direction of an undirected line (`back_and_forth`, `sideways` as for `angle`), degrees.
         layer: As in `Motion`.
     """
@@ -105,7 +106,7 @@ class Timing:
 
     Args:
         frames: Length of the clip.
-        onset: First frame of the approach; negative for a clip that is cut into the running motion.
+        onset: Start of the approach in units of its length; negative for a clip that is cut into the running motion.
         tempo: Factor on the speed of everything.
         returns: Whether the hand goes back to rest at the end.
         rest: `hanging`, `front` or `thighs`: posture before and after.

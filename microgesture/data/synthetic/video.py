@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 
 def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int, preset: str, crf: int) -> None:
-    """Writes frames `(H, W, 3)` as H.264 in MP4; one thread, because x264's output depends on their number."""
+    """Writes frames `(H, W, 3)` as H.264 in MP4.
+
+    One thread, because x264's output depends on their number; `cpu-independent`, because its vector code for mbtree
+    (from preset `veryfast` on) gave several different files for the same frames; the plain code gives one, as fast.
+    """
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = None
         for frame in frames:
             if stream is None:
-                options = {"preset": preset, "crf": str(crf), "threads": "1"}
+                options = {"preset": preset, "crf": str(crf), "x264-params": "threads=1:cpu-independent=1"}
                 stream = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
