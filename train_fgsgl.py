@@ -18,7 +18,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from configuration_fgsgl import FGSGLConfig
 from microgesture import adapters, arguments, semantics, tiny
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
-from microgesture.data import load
+from microgesture.data import load, synthetic
 from microgesture.data.clip_dataset import ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
@@ -59,16 +59,15 @@ def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
         FileNotFoundError: It is not there.
     """
     folder = Path(args.dataset_dir)
-    if not folder.exists() and args.generate is None:
+    if args.generate is not None:
+        with training.main_process_first(desc="making the synthetic data set"):
+            # Also when it exists: generate finishes what was interrupted, and refuses an older generator's clips.
+            if training.should_save and (not folder.exists() or (folder / synthetic.MANIFEST).exists()):
+                synthetic.generate(folder, "full" if args.generate == "full" else "demo")
+    if not folder.exists():
         raise FileNotFoundError(
             f"the data set folder {folder} does not exist: make it with `microgesture prepare`, or give --dataset_dir"
         )
-    if args.generate is not None:
-        from microgesture.data.synthetic import generate
-
-        with training.main_process_first(desc="making the synthetic data set"):
-            if training.should_save:
-                generate(folder, args.generate)
     return folder
 
 

@@ -46,7 +46,7 @@ def trained_modules(terms: tuple[str, ...], classifier_input: str) -> list[str]:
 
 
 def prepare(
-    model: nn.Module,
+    model: Any,
     *,
     terms: tuple[str, ...],
     vision_tuning: str,
@@ -55,7 +55,7 @@ def prepare(
     lora_alpha: int = 16,
     lora_dropout: float = 0.05,
     adapter_dtype: str = "float32",
-) -> nn.Module:
+) -> Any:
     """Freezes what is not trained, and adds LoRA adapters where they are.
 
     Args:
@@ -89,7 +89,7 @@ def prepare(
     return get_peft_model(model, config, autocast_adapter_dtype=not narrow)
 
 
-def _unfreeze(model: nn.Module, modules: list[str], whole_tower: bool) -> nn.Module:
+def _unfreeze(model: Any, modules: list[str], whole_tower: bool) -> Any:
     model.requires_grad_(False)
     for name in modules:
         owner = model if name == "classifier" else model.base_model
@@ -132,13 +132,12 @@ def parameter_table(model: nn.Module) -> list[dict[str, Any]]:
     Returns:
         Rows `{"part", "trained", "frozen"}`, the LoRA adapters apart, a last row for the whole.
     """
-    rows = {part: [0, 0] for part in ("vision tower", "LoRA adapters", *list(_PARTS)[1:])}
+    rows: dict[str, list[int]] = {part: [0, 0] for part in ("vision tower", "LoRA adapters", *list(_PARTS)[1:])}
     for name, parameter in model.named_parameters():
         if "original_module" in name:  # peft keeps the untrained copy of a fully trained module
             continue
         adapter = "lora_" in name
         part = "LoRA adapters" if adapter else next(p for p, keys in _PARTS.items() if any(k in name for k in keys))
         rows[part][0 if parameter.requires_grad else 1] += parameter.numel()
-    table = [{"part": part, "trained": a, "frozen": b} for part, (a, b) in rows.items() if a or b]
-    whole = {"part": "all", "trained": sum(r["trained"] for r in table), "frozen": sum(r["frozen"] for r in table)}
-    return [*table, whole]
+    whole = {"all": [sum(counts[kind] for counts in rows.values()) for kind in (0, 1)]}
+    return [{"part": part, "trained": a, "frozen": b} for part, (a, b) in (rows | whole).items() if a or b]

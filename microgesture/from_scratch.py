@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ def sine_cosine_positions(side: int, width: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def start_tower(tower: torch.nn.Module) -> None:
+def start_tower(tower: Any) -> None:
     """Gives the patches of a tower without pretrained weights a place to start from.
 
     transformers starts position embeddings at zero, for weights that are loaded anyway. Trained from there on a few
@@ -33,6 +34,6 @@ def start_tower(tower: torch.nn.Module) -> None:
     Args:
         tower: An `InternVLVisionModel`; its position embeddings are overwritten.
     """
-    positions = tower.embeddings.position_embeddings  # type: ignore[union-attr]
-    N, width = positions.shape[1] - 1, positions.shape[2]  # type: ignore[index, union-attr, operator]
-    positions[:, 1:].copy_(sine_cosine_positions(math.isqrt(N), width))  # type: ignore[index, union-attr]
+    positions = tower.embeddings.position_embeddings
+    N, width = positions.shape[1] - 1, positions.shape[2]
+    positions[:, 1:].copy_(sine_cosine_positions(math.isqrt(N), width))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -150,7 +150,7 @@ def refuse_twins(sentences: Sequence[str], embeddings: torch.Tensor) -> None:
             )
 
 
-def _closest(unit: torch.Tensor, rows: int = 2048):
+def _closest(unit: torch.Tensor, rows: int = 2048) -> Iterator[tuple[float, int, int]]:
     """Yields the closest pair `(cosine, i, j)`, i < j, of each block of rows; memory stays `rows` × n."""
     for begin in range(0, len(unit) - 1, rows):
         block = unit[begin : begin + rows] @ unit.T

@@ -218,7 +218,7 @@ def test_refusals(model, call, message: str) -> None:
         call(model)
 
 
-# ---- saving and other people's Trainer --------------------------------------------------------------------------------
+# ---- saving and other people's Trainer ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("temporal", ["mean", "learned"])
