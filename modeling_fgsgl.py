@@ -88,7 +88,9 @@ class FGSGLPooling(nn.Module):
         config: Gives `spatial_pooling`, `temporal_pooling` and `num_frames`.
 
     A mean over time cannot tell a movement from its reverse. `learned` applies T filters over the T frame vectors,
-    which start as a cosine basis (so nothing is lost, and row 0 is the mean) and are trained.
+    which start as a cosine basis (row 0 is the mean, the others are changes) and are trained. Each filter's output is
+    normalised by itself: people and rooms are in the mean, gestures are in the changes, and these are many times
+    smaller (docs/log.md has the effect).
     """
 
     attention_groups = 4  # each quarter of the channels looks at its own place in the picture
@@ -122,7 +124,8 @@ class FGSGLPooling(nn.Module):
                 f"this network pools exactly {self.num_frames} frames over time and got {frames.shape[1]}; "
                 f"sample {self.num_frames} frames per clip (the processor's num_frames)"
             )
-        return torch.einsum("kt,btd->bkd", self.filters.to(frames.dtype), frames).flatten(1)
+        components = torch.einsum("kt,btd->bkd", self.filters.to(frames.dtype), frames)
+        return F.layer_norm(components, components.shape[-1:]).flatten(1)
 
 
 class FGSGLTextProjection(nn.Module):
