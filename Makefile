@@ -6,7 +6,7 @@ PYTHON ?= python3.11
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 LAUNCH := $(VENV)/bin/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: help demo test test-all check format smoke bench clean
+.PHONY: help demo test test-all check format bench clean
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

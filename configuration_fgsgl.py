@@ -34,6 +34,7 @@ class FGSGLConfig(PreTrainedConfig):
         classifier_input: `high`, or `mid_high` for both levels.
         category_texts: One sentence T_c per class (Sec. III-D), in the order of `id2label`; empty when unknown.
         attribute_words: For each FG-Text attribute the words that `describe` may rank.
+        classifier_dropout: Dropout before the classifier while training.
         initializer_range: Standard deviation of new weights outside the vision tower, which has its own.
         id2label: Class names by id.
 
@@ -63,6 +64,7 @@ class FGSGLConfig(PreTrainedConfig):
     classifier_input: str = "high"
     category_texts: list[str] | None = None
     attribute_words: dict[str, list[str]] | None = None
+    classifier_dropout: float = 0.0
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs) -> None:

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from microgesture.data import load
-from microgesture.data.clip_dataset import ClipDataset, collate, fill_cache
+from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, collate, fill_cache
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.data.frame_cache import FrameCache
 from microgesture.evaluation.baselines import linear_baseline, majority_baseline
@@ -69,7 +69,9 @@ def evaluate(checkpoint: Path, dataset: Path, split: str, cache_dir: Path, basel
         raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
     cache = FrameCache(cache_dir / "frames", processor)
     wanted = [split, "train"] if baselines else [split]
-    clips = {name: ClipDataset(data[name], cache, [-1] * len(data[name]), info.mirrored is True) for name in wanted}
+    clips = {
+        name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True) for name in wanted
+    }
     fill_cache(cache, list(clips.values()))
     predictions = predict(model, processor, clips[split]).argmax(-1).numpy()
     result: dict[str, Any] = {

@@ -360,6 +360,7 @@ class FGSGLForVideoClassification(FGSGLPreTrainedModel):
         width = self.fgsgl.class_pool.width
         if config.classifier_input == "mid_high":
             width += self.fgsgl.fine_pool.width
+        self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
 
@@ -387,7 +388,7 @@ class FGSGLForVideoClassification(FGSGLPreTrainedModel):
             ValueError: A shape does not fit.
         """
         output = self.fgsgl(pixel_values, fine_texts, return_features)
-        output["logits"] = self.classifier(output.pooled)
+        output["logits"] = self.classifier(self.dropout(output.pooled))
         if labels is not None:
             output["loss"] = F.cross_entropy(output.logits.float(), labels)
         ordered = FGSGLOutput(**{name: output.get(name) for name in FGSGLOutput.__dataclass_fields__})

@@ -18,8 +18,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from configuration_fgsgl import FGSGLConfig
 from microgesture import adapters, arguments, semantics, tiny
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
-from microgesture.data import load, synthetic
-from microgesture.data.clip_dataset import ClipDataset, fill_cache
+from microgesture.data import augment, load, synthetic
+from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
 from microgesture.data.frame_cache import FrameCache
@@ -46,6 +46,7 @@ def build_config(args: ModelArguments, info: DatasetInfo) -> FGSGLConfig:
         temporal_pooling=args.temporal_pooling,
         spatial_pooling=args.spatial_pooling,
         classifier_input=args.classifier_input,
+        classifier_dropout=args.classifier_dropout,
         id2label=dict(enumerate(info.names)),
         category_texts=info.texts,
         attribute_words={attribute: list(words) for attribute, words in VOCABULARY.items()},
@@ -111,17 +112,25 @@ def build_trainer(
     if info.mirrored == "unknown":
         logger.warning("%s does not say whether its recordings are mirrored; they are read as they are", info.name)
     config = build_config(model_args, info)
-    processor = FGSGLProcessor(
-        num_frames=config.num_frames, size=config.image_size, video_backend=data_args.video_backend
+    processor, train_processor = (
+        FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
+        for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
     )
     cache_dir = Path(data_args.cache_dir)
-    cache = FrameCache(cache_dir / "frames", processor, data_args.cache_form)
-    clips = {name: ClipDataset(data[name], cache, [-1] * len(data[name]), info.mirrored is True) for name in data}
+    caches = {
+        "train": FrameCache(cache_dir / "frames", train_processor, data_args.cache_form),
+        "validation": FrameCache(cache_dir / "frames", processor, data_args.cache_form),
+    }
+    clips = {
+        name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
+        for name, cache in caches.items()
+    }
     bank = TextBank(cache_dir / "text", tiny.key(), tiny.encoder)
     # The first process fills the caches, the others find them filled.
     with training.main_process_first(desc="decoding clips and embedding sentences"):
         sem = semantics.build(data["train"], info, bank, data_args.fg_text)
-        fill_cache(cache, [clips["train"], clips["validation"]], quiet=not training.should_log)
+        for name, cache in caches.items():
+            fill_cache(cache, [clips[name]], quiet=not training.should_log)
     clips["train"].sentence_ids = sem.sentence_ids
     set_seed(training.seed)
     model = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)

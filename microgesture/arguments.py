@@ -36,6 +36,7 @@ class ModelArguments:
     )
     spatial_pooling: str = field(default="mean", metadata={"help": "Over patches: mean, or attention."})
     classifier_input: str = field(default="high", metadata={"help": "What the classifier reads: high, or mid_high."})
+    classifier_dropout: float = field(default=0.0, metadata={"help": "Dropout before the classifier."})
     attn_implementation: str = field(
         default="sdpa", metadata={"help": "Attention code: sdpa, or eager (faster for tiny networks on a CPU)."}
     )
@@ -66,7 +67,8 @@ class DataArguments:
         metadata={"help": "Sentence of a clip: fine (its own FG-Text) or class (its class's sentence; Table III)."},
     )
     augment: bool = field(
-        default=False, metadata={"help": "Shift, zoom and recolour training clips (the paper states no augmentation)."}
+        default=False,
+        metadata={"help": "Vary tempo, place and colour of training clips (the paper states no augmentation)."},
     )
 
     def __post_init__(self) -> None:

@@ -30,7 +30,8 @@ class FGSGLTrainer(Trainer):
     Args:
         sentence_table: Frozen embeddings of the training sentences `(S, D_t)`; batches hold rows of it.
         class_names: Class names by id, for the metrics.
-        augment_clips: Whether training clips are shifted, zoomed and recoloured.
+        augment_clips: Whether training clips are changed in tempo, place and colour; they then hold
+            `augment.OVERSAMPLING` times the network's frames.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
     Batches hold uint8 frames; they are augmented and normalised on the device. Every term is logged under its own name
@@ -97,7 +98,8 @@ class FGSGLTrainer(Trainer):
         if augmented:
             epoch = int(self.state.epoch or 0)
             drawn = [augment.draw(self.args.seed, epoch, clip) for clip in inputs["clip_ids"].tolist()]
-            frames = augment.apply(frames, torch.stack(drawn))
+            parameters = torch.stack(drawn)
+            frames = augment.apply(augment.warp_time(frames, parameters), parameters)
         return self.processing_class.normalize(frames)
 
     def _keys(self, sentence_ids: torch.Tensor) -> tuple[torch.Tensor | None, int]:

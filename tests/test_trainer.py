@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 
 import train_fgsgl
 from microgesture import arguments
+from microgesture.data.augment import OVERSAMPLING
 from microgesture.data.clip_dataset import NO_SENTENCE, collate
 from microgesture.losses.contrastive import info_nce, prototype_nce
 from microgesture.trainer import FGSGLTrainer
@@ -126,8 +127,11 @@ def test_batches_are_normalised_on_the_device_and_augmented_by_seed_epoch_and_cl
     torch.testing.assert_close(one[1:], again)
     trainer.state.epoch = 1.0
     assert not torch.equal(trainer._pixels(batch, augmented=True), one)
-    plain = trainer._pixels(batch, augmented=False)
-    torch.testing.assert_close(plain, trainer.processing_class.normalize(batch["pixel_values"]))
+    assert one.shape[1] == 4
+    assert batch["pixel_values"].shape[1] == 4 * OVERSAMPLING
+    validation = collate([trainer.eval_dataset[0]])
+    plain = trainer._pixels(validation, augmented=False)
+    torch.testing.assert_close(plain, trainer.processing_class.normalize(validation["pixel_values"]))
 
 
 # ---- a run ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Augmentation of sampled frames on the device: one drawn camera and one drawn colour per clip, all frames alike.
+"""Augmentation of sampled frames on the device: one tempo, one camera and one colour per clip, all frames alike.
 
 What is drawn depends on (seed, epoch, clip) only: neither on workers, nor on prefetching, nor on where a run was
-interrupted.
+interrupted. Clips are never mirrored: the sentences name sides.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-SHIFT, ZOOM, TURN = 0.06, 0.10, 0.06  # share of the picture, relative size, radians
+OVERSAMPLING = 3
+"""Training clips are sampled this many times finer than the network sees; the middle ones are the clip's own frames."""
+
+SHIFT, ZOOM, TURN = 0.10, 0.20, 0.12  # share of the picture, relative size, radians
 BRIGHTNESS, CONTRAST, COLOUR = 0.25, 0.35, 0.35  # relative
-PARAMETERS = 4 + 2 + 3 + 1
+SHORTEST = 0.7  # share of the clip that is seen at least
+PARAMETERS = 4 + 2 + 3 + 1 + 2
 
 
 def draw(seed: int, epoch: int, index: int) -> torch.Tensor:
@@ -19,6 +23,26 @@ def draw(seed: int, epoch: int, index: int) -> torch.Tensor:
     mixed = (seed * 1_000_003 + epoch) * 1_000_003 + index
     generator = torch.Generator().manual_seed(mixed % 2**63)
     return torch.rand(PARAMETERS, generator=generator) * 2 - 1
+
+
+def warp_time(frames: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+    """Picks the frames of a part of the clip: another onset, another tempo.
+
+    Args:
+        frames: `(B, OVERSAMPLING · T, 3, H, W)`.
+        parameters: One row of `draw` per clip `(B, PARAMETERS)`.
+
+    Returns:
+        `(B, T, 3, H, W)`, in order.
+    """
+    fine = frames.shape[1]
+    T = fine // OVERSAMPLING
+    tempo, onset = (parameters[:, 10:].T.to(frames.device) + 1) / 2  # 0..1
+    share = SHORTEST + (1 - SHORTEST) * tempo
+    start = (1 - share) * onset
+    steps = (torch.arange(T, device=frames.device) + 0.5) / T
+    places = ((start[:, None] + share[:, None] * steps) * fine).long().clamp(max=fine - 1)
+    return frames[torch.arange(len(frames), device=frames.device)[:, None], places]
 
 
 def apply(frames: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
@@ -29,7 +53,7 @@ def apply(frames: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
         parameters: One row of `draw` per clip `(B, PARAMETERS)`.
 
     Returns:
-        float32 `(B, T, 3, H, W)`, 0 to 255. Clips are never mirrored: the sentences name sides.
+        float32 `(B, T, 3, H, W)`, 0 to 255.
     """
     B, T, _, H, W = frames.shape
     p = parameters.to(frames.device)

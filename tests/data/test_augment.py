@@ -24,6 +24,25 @@ def test_nothing_drawn_changes_nothing() -> None:
     torch.testing.assert_close(same, frames().float(), atol=0.01, rtol=0)
 
 
+def test_time_is_warped_within_the_clip_and_in_order() -> None:
+    T = 8
+    numbers = torch.arange(3 * T, dtype=torch.uint8).view(1, -1, 1, 1, 1).expand(400, -1, 3, 2, 2)
+    rows = torch.stack([augment.draw(0, 0, i) for i in range(400)])
+    picked = augment.warp_time(numbers, rows)[:, :, 0, 0, 0].long()
+    assert picked.shape == (400, T)
+    assert (picked.diff(dim=1) > 0).all()
+    span = (picked[:, -1] - picked[:, 0]).float() / (3 * T) * T / (T - 1)
+    assert 0.6 < float(span.min()) < 0.75
+    assert 0.95 < float(span.max()) <= 1.05
+
+
+def test_the_whole_clip_unwarped_is_its_own_frames() -> None:
+    """Frame 3k + 1 of 3T lies at (k + 1/2) / T: the middle of each three are the frames of plain sampling."""
+    numbers = torch.arange(24, dtype=torch.uint8).view(1, -1, 1, 1, 1).expand(1, -1, 3, 2, 2)
+    whole = torch.ones(1, augment.PARAMETERS)
+    assert augment.warp_time(numbers, whole)[0, :, 0, 0, 0].tolist() == list(range(1, 24, 3))
+
+
 def test_all_frames_of_a_clip_are_changed_alike() -> None:
     still = frames()[:, :1].expand(-1, 4, -1, -1, -1).contiguous()
     out = augment.apply(still, torch.stack([augment.draw(0, 0, i) for i in range(3)]))
