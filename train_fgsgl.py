@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,17 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
             write_model_card(output, model.config, record)
 
 
+def use_all_cores(training: FGSGLTrainingArguments) -> None:
+    """Gives a CPU process its share of the cores; `accelerate launch` would leave it one thread."""
+    if training.device.type == "cpu" and "ACCELERATE_MIXED_PRECISION" in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.world_size))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs one recipe."""
     model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
+    use_all_cores(training)
     torch.set_float32_matmul_precision(training.matmul_precision)
     checkpoint = find_checkpoint(training)
     trainer, about = build_trainer(model_args, data_args, training)
