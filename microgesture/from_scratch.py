@@ -28,8 +28,8 @@ def sine_cosine_positions(side: int, width: int) -> torch.Tensor:
 def start_tower(tower: Any) -> None:
     """Gives the patches of a tower without pretrained weights a place to start from.
 
-    transformers starts position embeddings at zero, for weights that are loaded anyway. Trained from there on a few
-    hundred clips, the tower takes most of its steps to learn where a patch lies (docs/log.md has the figures).
+    transformers starts position embeddings at zero, for weights that are loaded anyway; from there every patch looks
+    alike until training has told them apart.
 
     Args:
         tower: An `InternVLVisionModel`; its position embeddings are overwritten.
