@@ -28,8 +28,8 @@ def sine_cosine_positions(side: int, width: int) -> torch.Tensor:
 def start_tower(tower: Any) -> None:
     """Gives the patches of a tower without pretrained weights a place to start from.
 
-    transformers starts position embeddings at zero, for weights that are loaded anyway; from there every patch looks
-    alike until training has told them apart.
+    transformers starts position embeddings at zero, as weights are loaded over them anyway; a tower that really starts
+    there cannot tell places apart until it has learned to.
 
     Args:
         tower: An `InternVLVisionModel`; its position embeddings are overwritten.
