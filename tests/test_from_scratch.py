@@ -10,13 +10,11 @@ from microgesture.from_scratch import sine_cosine_positions, start_tower
 from modeling_fgsgl import FGSGLModel
 
 
-def test_every_place_is_different_and_neighbours_are_alike() -> None:
+def test_every_place_is_clearly_different() -> None:
     positions = sine_cosine_positions(6, 32)
     assert positions.shape == (36, 32)
     distances = torch.cdist(positions, positions)
-    assert float((distances + torch.eye(36) * 9).min()) > 0.1
-    assert distances[0, 1] < distances[0, 5]  # along a row
-    assert distances[0, 6] < distances[0, 30]  # along a column
+    assert float((distances + torch.eye(36) * 9).min()) > 1.0  # vectors of length 4
 
 
 def test_the_tower_starts_with_them_and_cls_without() -> None:
