@@ -16,7 +16,8 @@ def sine_cosine_positions(side: int, width: int) -> torch.Tensor:
     """
     if width % 4:
         raise ValueError(f"hidden_size is {width}; positions in two dimensions need a multiple of 4")
-    frequencies = (2 / side) ** torch.linspace(0, 1, width // 4)  # from a turn every two patches to one turn over the picture
+    # From a turn every two patches to one turn over the picture.
+    frequencies = (2 / side) ** torch.linspace(0, 1, width // 4)
     angles = math.pi * torch.arange(side)[:, None] * frequencies  # (side, width / 4)
     line = torch.cat([angles.sin(), angles.cos()], -1)
     rows = line[:, None].expand(side, side, -1)

@@ -171,7 +171,16 @@ class FGSGLTrainer(Trainer):
         # With ML-CO a stage-1 checkpoint would have no FG-SA in it, so it cannot be the best.
         if self.stage_at(self.state.global_step) == 1:
             return False
-        return super()._determine_best_metric(metrics, trial)
+        before = self.state.best_metric
+        if super()._determine_best_metric(metrics, trial):
+            return True
+        # A small validation split gives many ties; of equal checkpoints the one with the lower loss is the better.
+        losses = {e["step"]: e["eval_loss"] for e in self.state.log_history if "eval_loss" in e}
+        tie = metrics.get(f"eval_{self.args.metric_for_best_model}") == before
+        if tie and metrics["eval_loss"] < losses.get(self.state.best_global_step, float("-inf")):
+            self.state.best_global_step = self.state.global_step
+            return True
+        return False
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)

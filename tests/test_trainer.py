@@ -176,6 +176,17 @@ def test_stages_switch_and_the_best_checkpoint_is_of_stage_two(tiny_arguments) -
     assert validation["top1"] == validation["correct"] / 8
 
 
+def test_of_equal_checkpoints_the_one_with_the_lower_loss_is_chosen(tiny_arguments) -> None:
+    trainer = build([*tiny_arguments, "--ml_co", "false"])
+    chosen = []
+    for step, (top1, loss) in enumerate([(0.5, 1.0), (0.5, 1.2), (0.5, 0.9), (0.4, 0.1), (0.6, 2.0), (0.6, 2.0)], 1):
+        trainer.state.global_step = step
+        trainer.state.log_history.append({"eval_loss": loss, "step": step})
+        trainer._determine_best_metric({"eval_top1": top1, "eval_loss": loss}, None)
+        chosen.append(trainer.state.best_global_step)
+    assert chosen == [1, 1, 3, 3, 5, 5]
+
+
 @pytest.mark.parametrize("options", [["--augment", "true"], ["--vision_tuning", "lora"]])
 def test_resuming_in_the_middle_equals_never_stopping_bit_for_bit(tiny_arguments, tmp_path, options) -> None:
     argv = [*tiny_arguments, *options, "--save_strategy", "steps", "--save_steps", "4", "--eval_strategy", "steps"]
