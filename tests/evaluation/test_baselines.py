@@ -1,4 +1,3 @@
-import time
 
 import numpy as np
 import pytest
@@ -74,15 +73,6 @@ def test_features_that_never_change():
 
 def test_no_test_clips():
     assert linear_predictions(np.eye(4), [0, 1, 0, 1], np.empty((0, 4))).shape == (0,)
-
-
-def test_demo_size_is_fast():
-    generator = np.random.default_rng(0)
-    frames = generator.integers(0, 255, (400, 8, 3, 96, 96), dtype=np.uint8)
-    labels = np.arange(300) % 12
-    begun = time.perf_counter()
-    assert linear_baseline(frames[:300], labels, frames[300:], ordered=True).shape == (100,)
-    assert time.perf_counter() - begun < 10
 
 
 CLIPS = np.zeros((4, 2, 3, 8, 8), np.uint8)
