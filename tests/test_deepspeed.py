@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import PLAIN_STEP, logged, output, record, train, weights
+from test_trainer import PLAIN_STEP, free_port, logged, output, record, train, weights
 
 from modeling_fgsgl import FGSGLForVideoClassification
 
@@ -23,7 +23,7 @@ def run_alone(argv: list[str]) -> None:
     """One process without a launcher, as somebody types it."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "train_fgsgl.py"), *argv],
-        cwd=ROOT, env=os.environ | {"MASTER_PORT": "29517"}, capture_output=True, text=True, timeout=280, check=False,
+        cwd=ROOT, env=os.environ | {"MASTER_PORT": str(free_port())}, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -220,14 +220,17 @@ def test_no_pickled_training_arguments_and_no_token_on_disk(tiny_arguments) -> N
 # ---- two processes -------------------------------------------------------------------------------------------------
 
 
-def launch(argv: list[str]) -> None:
-    """Really starts two processes under gloo (`--cpu --num_processes 2` would silently start one)."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def launch(argv: list[str]) -> None:
+    """Really starts two processes under gloo (`--cpu --num_processes 2` would silently start one)."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(port), str(ROOT / "train_fgsgl.py"), *argv]
+    command += ["--main_process_port", str(free_port()), str(ROOT / "train_fgsgl.py"), *argv]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
