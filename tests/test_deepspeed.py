@@ -23,7 +23,8 @@ def run_alone(argv: list[str]) -> None:
     """One process without a launcher, as somebody types it."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "train_fgsgl.py"), *argv],
-        cwd=ROOT, env=os.environ | {"MASTER_PORT": str(free_port())}, capture_output=True, text=True, timeout=280, check=False,
+        cwd=ROOT, env=os.environ | {"MASTER_PORT": str(free_port())}, capture_output=True, text=True, timeout=280,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
 
