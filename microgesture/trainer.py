@@ -157,7 +157,7 @@ class FGSGLTrainer(Trainer):
     # ---- evaluation and saving --------------------------------------------------------------------------------------
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluates with merged adapters, which is nearly twice as fast as unmerged ones."""
+        """Evaluates with merged adapters, which is faster than unmerged ones (benchmarks/RESULTS.md)."""
         if is_deepspeed_zero3_enabled():  # each process holds a shard: nothing here to merge
             return super().evaluate(*args, **kwargs)
         with adapters.merged(self.model):
