@@ -96,7 +96,10 @@ def baseline_metrics(clips: dict[str, ClipDataset], split: str, names: list[str]
         for name, dataset in (("train", train), ("test", test))
     }
     predicted = {"majority class": majority_baseline(train.labels, len(test))}
-    for name, ordered in (("linear model, frames in order", True), ("linear model, mean frame", False)):
+    for name, ordered in (
+        ("linear model on grey, frames in order", True),
+        ("linear model on grey, mean frame", False),
+    ):
         predicted[name] = linear_baseline(frames["train"], train.labels, frames["test"], ordered=ordered)
     return {name: classification_metrics(p, test.labels, names) for name, p in predicted.items()}
 
