@@ -15,7 +15,7 @@ from microgesture.data import load
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, collate, fill_cache
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.data.frame_cache import FrameCache
-from microgesture.evaluation.baselines import linear_baseline, majority_baseline
+from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
 from microgesture.evaluation.metrics import classification_metrics, format_table, grouped, summary
 from microgesture.run_record import RECORD_FILE, format_losses
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -89,18 +89,15 @@ def evaluate(checkpoint: Path, dataset: Path, split: str, cache_dir: Path, basel
 
 
 def baseline_metrics(clips: dict[str, ClipDataset], split: str, names: list[str]) -> dict[str, Any]:
-    """The majority class, and linear models on the ordered frames and on their mean, on the same clips."""
+    """The majority class, and linear models on small frames in three views, on the same clips."""
     train, test = clips["train"], clips[split]
     frames = {
         name: torch.stack([dataset[i]["pixel_values"] for i in range(len(dataset))]).numpy()
         for name, dataset in (("train", train), ("test", test))
     }
     predicted = {"majority class": majority_baseline(train.labels, len(test))}
-    for name, ordered in (
-        ("linear model on grey, frames in order", True),
-        ("linear model on grey, mean frame", False),
-    ):
-        predicted[name] = linear_baseline(frames["train"], train.labels, frames["test"], ordered=ordered)
+    for view in VIEWS:
+        predicted[f"linear model, {view}"] = linear_baseline(frames["train"], train.labels, frames["test"], view)
     return {name: classification_metrics(p, test.labels, names) for name, p in predicted.items()}
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 OVERSAMPLING = 3
 """Training clips are sampled this many times finer than the network sees; the middle ones are the clip's own frames."""
 
-SHIFT, ZOOM, TURN = 0.10, 0.20, 0.12  # share of the picture, relative size, radians
+SHIFT, ZOOM, TURN = 0.05, 0.10, 0.06  # share of the picture, relative size, radians
 BRIGHTNESS, CONTRAST, COLOUR = 0.2, 0.2, 0.1  # relative; more costs the small networks sight of skin (docs/log.md)
 SHORTEST = 0.7  # share of the clip that is seen at least
 PARAMETERS = 4 + 2 + 3 + 2
