@@ -88,9 +88,9 @@ class FGSGLPooling(nn.Module):
         config: Gives `spatial_pooling`, `temporal_pooling` and `num_frames`.
 
     A mean over time cannot tell a movement from its reverse. `learned` applies T filters over the T frames at every
-    place of the picture; they start as a cosine basis (row 0 is the mean, the others are changes) and are trained. Each
-    of these components is then pooled over space by itself, so that attention can look where something changes, and
-    normalised by itself: people and rooms are in the mean, gestures are in the changes, and these are many times
+    place of the picture; they start as a cosine basis (row 0 is the mean, the others are changes) and are trained.
+    Each of these components is then pooled over space by itself, so that attention can look where something changes,
+    and normalised by itself: people and rooms are in the mean, gestures are in the changes, and these are many times
     smaller (docs/log.md has both effects).
     """
 
