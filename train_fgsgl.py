@@ -163,6 +163,7 @@ def build_trainer(
         sentence_table=sem.table,
         class_names=info.names,
         augment_clips=data_args.augment,
+        camera=data_args.augment_camera,
     )
     return trainer, about
 

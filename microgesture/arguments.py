@@ -70,11 +70,17 @@ class DataArguments:
         default=False,
         metadata={"help": "Vary tempo, place and colour of training clips (the paper states no augmentation)."},
     )
+    augment_camera: float = field(
+        default=1.0,
+        metadata={"help": "With augment: share of the full shift (10 %), zoom (20 %) and turn (7 degrees), 0 to 1."},
+    )
 
     def __post_init__(self) -> None:
         _choose("generate", self.generate, (None, "demo", "full"))
         _choose("cache_form", self.cache_form, ("raw", "lossless", "jpeg"))
         _choose("fg_text", self.fg_text, ("fine", "class"))
+        if not 0 <= self.augment_camera <= 1:
+            raise ValueError(f"augment_camera is {self.augment_camera}; it is a share of the full movement, 0 to 1")
 
 
 @dataclass

@@ -32,6 +32,7 @@ class FGSGLTrainer(Trainer):
         class_names: Class names by id, for the metrics.
         augment_clips: Whether training clips are changed in tempo, place and colour; they then hold
             `augment.OVERSAMPLING` times the network's frames.
+        camera: How much of the full shift, zoom and turn they get.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
     Batches hold uint8 frames; they are augmented and normalised on the device. Every term is logged under its own name
@@ -43,11 +44,17 @@ class FGSGLTrainer(Trainer):
     args: FGSGLTrainingArguments
 
     def __init__(
-        self, *, sentence_table: torch.Tensor, class_names: list[str], augment_clips: bool = False, **kwargs: Any
+        self,
+        *,
+        sentence_table: torch.Tensor,
+        class_names: list[str],
+        augment_clips: bool = False,
+        camera: float = 1.0,
+        **kwargs: Any,
     ) -> None:
         kwargs.setdefault("data_collator", collate)
         super().__init__(compute_metrics=self._metrics, **kwargs)
-        self.class_names, self.augment_clips = class_names, augment_clips
+        self.class_names, self.augment_clips, self.camera = class_names, augment_clips, camera
         self.sentence_table = sentence_table.to(self.args.device)
         self.term_weights = self.weights_at(0.0)
         self._window: dict[str, torch.Tensor] = {}
@@ -97,7 +104,7 @@ class FGSGLTrainer(Trainer):
         frames = inputs["pixel_values"]
         if augmented:
             epoch = int(self.state.epoch or 0)
-            drawn = [augment.draw(self.args.seed, epoch, clip) for clip in inputs["clip_ids"].tolist()]
+            drawn = [augment.draw(self.args.seed, epoch, clip, self.camera) for clip in inputs["clip_ids"].tolist()]
             parameters = torch.stack(drawn)
             frames = augment.apply(augment.warp_time(frames, parameters), parameters)
         return self.processing_class.normalize(frames)

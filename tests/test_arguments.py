@@ -81,6 +81,7 @@ def test_defaults_are_the_papers(recipe) -> None:
         ({"mlp_tuning": "vit_mlp", "vision_tuning": "frozen"}, [], "vision_tuning is frozen"),
         ({"temperature": 0}, [], "temperature is 0.0; it must be above 0"),
         ({"stage2_start": 1}, [], "stage2_start is 1.0"),
+        ({"augment_camera": 2}, [], "augment_camera is 2.0; it is a share of the full movement, 0 to 1"),
         ({"remove_unused_columns": True}, [], "remove_unused_columns must stay false"),
         ({"generate": "huge"}, [], "generate is 'huge'"),
         ({"cache_form": "zip"}, [], "cache_form is 'zip'"),

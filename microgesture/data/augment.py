@@ -12,17 +12,19 @@ import torch.nn.functional as F
 OVERSAMPLING = 3
 """Training clips are sampled this many times finer than the network sees; the middle ones are the clip's own frames."""
 
-SHIFT, ZOOM, TURN = 0.05, 0.10, 0.06  # share of the picture, relative size, radians
+SHIFT, ZOOM, TURN = 0.10, 0.20, 0.12  # share of the picture, relative size, radians
 BRIGHTNESS, CONTRAST, COLOUR = 0.2, 0.2, 0.1  # relative; more costs the small networks sight of skin (docs/log.md)
 SHORTEST = 0.7  # share of the clip that is seen at least
 PARAMETERS = 4 + 2 + 3 + 2
 
 
-def draw(seed: int, epoch: int, index: int) -> torch.Tensor:
-    """Draws the parameters of one clip, `(PARAMETERS,)` in -1..1."""
+def draw(seed: int, epoch: int, index: int, camera: float = 1.0) -> torch.Tensor:
+    """Draws the parameters of one clip, `(PARAMETERS,)` in -1..1; shift, zoom and turn in -`camera`..`camera`."""
     mixed = (seed * 1_000_003 + epoch) * 1_000_003 + index
     generator = torch.Generator().manual_seed(mixed % 2**63)
-    return torch.rand(PARAMETERS, generator=generator) * 2 - 1
+    parameters = torch.rand(PARAMETERS, generator=generator) * 2 - 1
+    parameters[:4] *= camera
+    return parameters
 
 
 def warp_time(frames: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:

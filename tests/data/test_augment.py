@@ -57,6 +57,12 @@ def test_a_clip_is_changed_the_same_in_any_batch() -> None:
     torch.testing.assert_close(augment.apply(frames(), drawn)[1:2], augment.apply(frames()[1:2], drawn[1:2]))
 
 
+def test_less_camera_moves_less_and_leaves_tempo_and_colour() -> None:
+    full, half = augment.draw(0, 1, 2), augment.draw(0, 1, 2, camera=0.5)
+    torch.testing.assert_close(half[:4], full[:4] / 2)
+    torch.testing.assert_close(half[4:], full[4:])
+
+
 def test_a_shift_moves_the_picture_by_its_share() -> None:
     dot = torch.zeros(1, 1, 3, 100, 100, dtype=torch.uint8)
     dot[..., 50, 50] = 255
