@@ -72,7 +72,9 @@ class DataArguments:
     )
     augment_camera: float = field(
         default=1.0,
-        metadata={"help": "With augment: share of the full shift (10 %), zoom (20 %) and turn (7 degrees), 0 to 1."},
+        metadata={
+            "help": "With augment: how much of the full shift (a tenth), zoom (a fifth) and turn (7 degrees), 0 to 1."
+        },
     )
 
     def __post_init__(self) -> None:
