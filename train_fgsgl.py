@@ -126,13 +126,16 @@ def build_trainer(
         name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
         for name, cache in caches.items()
     }
+    clips["train"].augmentation = augment.Augmentation(
+        training.seed, vary=data_args.augment, camera=data_args.augment_camera, jpeg=data_args.jpeg_degradation
+    )
     bank = TextBank(cache_dir / "text", tiny.key(), tiny.encoder)
     # The first process fills the caches, the others find them filled.
     with training.main_process_first(desc="decoding clips and embedding sentences"):
-        sem = semantics.build(data["train"], info, bank, data_args.fg_text)
+        sem = semantics.build(data["train"], info, bank, data_args.fg_text, data_args.mirror_clips)
         for name, cache in caches.items():
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
-    clips["train"].sentence_ids = sem.sentence_ids
+    clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
     set_seed(training.seed)
     model = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
     if training.vision_tuning == "full":
@@ -162,8 +165,6 @@ def build_trainer(
         processing_class=processor,
         sentence_table=sem.table,
         class_names=info.names,
-        augment_clips=data_args.augment,
-        camera=data_args.augment_camera,
     )
     return trainer, about
 

@@ -76,6 +76,20 @@ class DataArguments:
             "help": "With augment: how much of the full shift (a tenth), zoom (a fifth) and turn (7 degrees), 0 to 1."
         },
     )
+    mirror_clips: bool = field(
+        default=False,
+        metadata={
+            "help": "Mirror every other training clip, with its label and sentence; only classes that labels.json "
+            "gives a flip_label."
+        },
+    )
+    jpeg_degradation: bool = field(
+        default=False,
+        metadata={
+            "help": "Store training frames as JPEG of a random quality from 75 to 100, as InternVL's training "
+            "transform does; needs Pillow."
+        },
+    )
 
     def __post_init__(self) -> None:
         _choose("generate", self.generate, (None, "demo", "full"))
@@ -105,6 +119,9 @@ class FGSGLTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="top1", metadata={"help": "Chooses the best (paper: top-1)."})
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: the losses need them."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Not needed: a loss that is no number stops the run."}
+    )
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Not needed: every trained parameter takes part in every step."}
     )
@@ -118,7 +135,11 @@ class FGSGLTrainingArguments(TrainingArguments):
         default=1 / 3, metadata={"help": "Share of training after which L_fg is switched on (the paper does not say)."}
     )
     fg_negatives: str = field(
-        default="batch", metadata={"help": "Other sentences of L_fg: batch (this device's) or global (all devices')."}
+        default="batch",
+        metadata={
+            "help": "Other sentences of L_fg: batch (this device's micro-batch), global (all devices and "
+            "micro-batches of one optimizer step) or bank (all distinct sentences of the training set)."
+        },
     )
     vision_tuning: str = field(
         default="lora", metadata={"help": "Vision encoder: lora (the paper), full (small, from scratch) or frozen."}
@@ -144,7 +165,7 @@ class FGSGLTrainingArguments(TrainingArguments):
                 "hub_token would be written to disk in clear text; log in once with `hf auth login` instead"
             )
         super().__post_init__()
-        _choose("fg_negatives", self.fg_negatives, ("batch", "global"))
+        _choose("fg_negatives", self.fg_negatives, ("batch", "global", "bank"))
         _choose("vision_tuning", self.vision_tuning, ("lora", "full", "frozen"))
         _choose("mlp_tuning", self.mlp_tuning, ("projector", "vit_mlp"))
         _choose("adapter_dtype", self.adapter_dtype, ("float32", "bfloat16"))

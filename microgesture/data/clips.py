@@ -1,7 +1,7 @@
 """Clips and data sets on disk: one folder that `datasets.load_dataset` reads, wherever it is moved to.
 
 OUT/README.md                 the data set's card
-OUT/labels.json               name, version, mirrored, classes with their sentence and FG-Text default
+OUT/labels.json               name, version, mirrored, classes with their sentence, FG-Text default and flip_label
 OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this folder
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,9 @@ from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
 
 LABELS_FILE = "labels.json"
 METADATA_FILE = "metadata.jsonl"
+NO_FLIP = "none"
+
+_SIDE_WORD = re.compile(r"\b(left|right|(counter-?|anti-?)?clockwise)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,19 @@ class ClipSample:
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class: its name, the category sentence T_c (FG-SGL, Sec. III-D) and the FG-Text default."""
+    """One class.
+
+    Args:
+        name: Its name.
+        text: The category sentence T_c (FG-SGL, Sec. III-D).
+        default: The FG-Text default.
+        flip_label: The class of its clips in a mirror: itself or another; `None`: they are never mirrored.
+    """
 
     name: str
     text: str
     default: FGText
+    flip_label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,13 +99,19 @@ class DatasetInfo:
         """Category sentences in the order of the ids."""
         return [info.text for info in self.classes]
 
+    @property
+    def flip_labels(self) -> list[int | None]:
+        """Class id in a mirror by class id, `None` where clips are never mirrored."""
+        return [None if c.flip_label is None else self.names.index(c.flip_label) for c in self.classes]
+
     @classmethod
     def read(cls, folder: Path | str) -> DatasetInfo:
         """Reads `folder/labels.json`.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is not JSON, or a class is repeated, has no sentence or a sentence of another class.
+            ValueError: The file is not JSON, a class is repeated, has no sentence or a sentence of another class, or a
+                flip_label does not fit.
         """
         path = Path(folder) / LABELS_FILE
         if not path.is_file():
@@ -103,8 +121,12 @@ class DatasetInfo:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             classes = tuple(
-                ClassInfo(c["name"], c["text"], FGText(**c["default"], provenance="default")) for c in data["classes"]
-            )
+                ClassInfo(
+                    c["name"], c["text"], FGText(**c["default"], provenance="default"),
+                    None if c.get("flip_label") == NO_FLIP else c.get("flip_label"),
+                )
+                for c in data["classes"]
+            )  # fmt: skip
             info = cls(data["name"], data["version"], data["mirrored"], classes)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
@@ -113,7 +135,26 @@ class DatasetInfo:
             if twice:
                 raise ValueError(f"{path}: every {what} must be there and stand once; mend {twice}")
         check_sides((c.default for c in classes), info.mirrored)
+        _check_flips(path, info)
         return info
+
+
+def _check_flips(path: Path, info: DatasetInfo) -> None:
+    """Refuses a flip_label after which a mirrored clip would have a wrong label or a wrong category sentence."""
+    labels = {c.name: c.flip_label for c in info.classes}
+    for c in info.classes:
+        if c.flip_label is None:
+            continue
+        if labels.get(c.flip_label) != c.name:  # a mirror seen in a mirror shows the first again
+            raise ValueError(
+                f"{path}: class {c.name!r} has the flip_label {c.flip_label!r}; that must be the class itself or "
+                f'another whose flip_label is {c.name!r} in turn, or "{NO_FLIP}" for clips that are never mirrored'
+            )
+        if c.flip_label == c.name and (word := _SIDE_WORD.search(c.text)):
+            raise ValueError(
+                f"{path}: the sentence of class {c.name!r} says {word[0]!r}, which is wrong in a mirror, but its "
+                f'flip_label is the class itself; name the class that it becomes, or "{NO_FLIP}", or reword the sentence'
+            )
 
 
 def write_split(folder: Path, clips: Sequence[ClipSample]) -> None:
