@@ -79,12 +79,14 @@ def test_the_loss_and_gradient_of_a_step_do_not_depend_on_how_it_is_cut(tiny_arg
     trainer = build([*tiny_arguments, "--fg_negatives", negatives, "--ml_co", "false"])
     loss, gradient = step(trainer, list(range(8)))
     assert len(gradient) > 40
+    largest = max(float(value.abs().max()) for value in gradient.values())
     for cut in CUTS:
         other, parts = step(trainer, *cut)
         assert other == pytest.approx(loss, rel=1e-5)
         for name, value in gradient.items():
-            difference = (parts[name] - value).abs().max() / value.abs().max().clamp(min=1e-9)
-            assert difference < 1e-4, f"{name}: {difference}"  # float32 in another order; a wrong weight gives 1e-2
+            # float32 in another order; a key's bias has no gradient but rounding, hence the floor
+            scale = max(float(value.abs().max()), 1e-3 * largest)
+            assert (parts[name] - value).abs().max() < 1e-4 * scale, name
 
 
 def test_negatives_of_the_micro_batch_alone_do_depend_on_it(tiny_arguments) -> None:
