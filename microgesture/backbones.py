@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import BatchEncoding, InternVLConfig, InternVLModel, PreTrainedTokenizerFast, Qwen2Tokenizer
+from torch import nn
+from transformers import BatchEncoding, InternVLConfig, InternVLVisionModel, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 from transformers.utils import logging as transformers_logging
 
 from microgesture.checkpoint_files import INDEX_FILE, Checkpoint
@@ -32,7 +34,6 @@ from microgesture.text_bank import EncoderKey, LanguageModelEncoder
 SENTENCEPIECE_FILE = "tokenizer.model"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
 TOKENIZER_FILES = (TOKENIZER_SETTINGS, "tokenizer.json", SENTENCEPIECE_FILE, "vocab.json", "merges.txt")
-_LANGUAGE_MODEL = "language_model."
 
 
 def resolve_revision(name_or_path: str | os.PathLike, revision: str | None = None) -> str | None:
@@ -81,8 +82,14 @@ def vision_from_pretrained(
     """
     checkpoint, config = _open(name_or_path, revision)
     part = vision_part(checkpoint.config["model_type"], list(checkpoint.tensor_files()))
-    expected = {name: shape for name, shape in _shapes(config).items() if not name.startswith(_LANGUAGE_MODEL)}
-    return {name: tensor.to(dtype, copy=True) for name, tensor in checkpoint.tensors(part, expected)}
+    with torch.device("meta"):  # names and shapes, no memory
+        empty = nn.ModuleDict(
+            {
+                "vision_tower": InternVLVisionModel(config.vision_config),
+                "multi_modal_projector": InternVLMultiModalProjector(config),
+            }
+        )
+    return {name: tensor.to(dtype, copy=True) for name, tensor in checkpoint.tensors(part, _shapes(empty))}
 
 
 def text_from_pretrained(
@@ -90,7 +97,7 @@ def text_from_pretrained(
     revision: str | None = None,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
-) -> torch.nn.Module:
+) -> nn.Module:
     """The language model without its head, frozen, for embedding sentences.
 
     Args:
@@ -108,16 +115,11 @@ def text_from_pretrained(
     """
     checkpoint, config = _open(name_or_path, revision)
     part = text_part(checkpoint.config["model_type"], list(checkpoint.tensor_files()), config)
-    expected = {
-        name.removeprefix(_LANGUAGE_MODEL): shape
-        for name, shape in _shapes(config).items()
-        if name.startswith(_LANGUAGE_MODEL)
-    }
     # Not by from_pretrained: under DeepSpeed ZeRO-3 it would wait for the other processes, which do not load this.
     with torch.device("meta"):
         model = LANGUAGE_MODELS[config.text_config.model_type](config.text_config)
-    weights = {name: tensor.to(device, dtype) for name, tensor in checkpoint.tensors(part, expected)}
-    model.load_state_dict(weights, assign=True)
+    tensors = checkpoint.tensors(part, _shapes(model))
+    model.load_state_dict({name: tensor.to(device, dtype) for name, tensor in tensors}, assign=True)
     # The rotary frequencies are computed and not stored, so they are the one thing that is still without values.
     model.rotary_emb = type(model.rotary_emb)(config.text_config).to(device)
     return model.requires_grad_(False).eval()
@@ -190,7 +192,7 @@ def text_key(
     checkpoint, _ = _open(name_or_path, revision)
     commit = checkpoint.revision
     if commit is None:
-        weights = sorted({f for name, f in checkpoint.tensor_files().items() if _LANGUAGE_MODEL in name})
+        weights = sorted({f for name, f in checkpoint.tensor_files().items() if "language_model." in name})
         about = [name for name in (INDEX_FILE, *TOKENIZER_FILES) if checkpoint.has(name)]
         commit = checkpoint.fingerprint([*about, *weights])
     return EncoderKey(checkpoint.name, commit, dtype=str(dtype).removeprefix("torch."))
@@ -277,13 +279,12 @@ def _open(name_or_path: str | os.PathLike, revision: str | None) -> tuple[Checkp
     return checkpoint, translate_config(checkpoint.config, checkpoint.name)
 
 
-def _shapes(config: InternVLConfig) -> dict[str, torch.Size]:
-    with torch.device("meta"):  # shapes only, no memory
-        return {name: tensor.shape for name, tensor in InternVLModel(config).state_dict().items()}
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
 @contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:

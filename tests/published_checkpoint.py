@@ -16,6 +16,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 D, LAYERS, HEADS, SIDE, PATCH = 32, 3, 4, 56, 14
 D_T, TEXT_LAYERS, TEXT_HEADS, KV_HEADS, HEAD = 64, 2, 8, 2, 8
+FF = 7 * D_T // 2
 VOCABULARY, THETA, EPS = 600, 1e6, 1e-5
 
 VISION_CONFIG = {
@@ -27,7 +28,7 @@ VISION_CONFIG = {
     "transformers_version": "4.37.2", "use_bfloat16": True, "use_flash_attn": True,
 }  # fmt: skip
 _TEXT = {
-    "hidden_act": "silu", "hidden_size": D_T, "intermediate_size": 224, "max_position_embeddings": 512,
+    "hidden_act": "silu", "hidden_size": D_T, "intermediate_size": FF, "max_position_embeddings": 512,
     "num_attention_heads": TEXT_HEADS, "num_hidden_layers": TEXT_LAYERS, "num_key_value_heads": KV_HEADS,
     "rms_norm_eps": EPS, "rope_theta": THETA, "torch_dtype": "bfloat16", "use_cache": True, "vocab_size": VOCABULARY,
     "attn_implementation": "flash_attention_2",
@@ -95,8 +96,8 @@ def _internlm2(normal) -> dict[str, torch.Tensor]:
         p = f"{b}layers.{layer}."
         w[f"{p}attention.wqkv.weight"] = normal((TEXT_HEADS + 2 * KV_HEADS) * HEAD, D_T)
         w[f"{p}attention.wo.weight"] = normal(D_T, D_T)
-        w |= {f"{p}feed_forward.w1.weight": normal(224, D_T), f"{p}feed_forward.w2.weight": normal(D_T, 224)}
-        w |= {f"{p}feed_forward.w3.weight": normal(224, D_T), f"{p}attention_norm.weight": normal(D_T, mean=1.0)}
+        w |= {f"{p}feed_forward.w1.weight": normal(FF, D_T), f"{p}feed_forward.w2.weight": normal(D_T, FF)}
+        w |= {f"{p}feed_forward.w3.weight": normal(FF, D_T), f"{p}attention_norm.weight": normal(D_T, mean=1.0)}
         w[f"{p}ffn_norm.weight"] = normal(D_T, mean=1.0)
     return w | {"language_model.output.weight": normal(VOCABULARY, D_T)}
 
@@ -109,8 +110,8 @@ def _qwen2(normal) -> dict[str, torch.Tensor]:
         for name, out in (("q", D_T), ("k", KV_HEADS * HEAD), ("v", KV_HEADS * HEAD)):
             w |= {f"{p}self_attn.{name}_proj.weight": normal(out, D_T), f"{p}self_attn.{name}_proj.bias": normal(out)}
         w[f"{p}self_attn.o_proj.weight"] = normal(D_T, D_T)
-        w |= {f"{p}mlp.gate_proj.weight": normal(224, D_T), f"{p}mlp.up_proj.weight": normal(224, D_T)}
-        w |= {f"{p}mlp.down_proj.weight": normal(D_T, 224), f"{p}input_layernorm.weight": normal(D_T, mean=1.0)}
+        w |= {f"{p}mlp.gate_proj.weight": normal(FF, D_T), f"{p}mlp.up_proj.weight": normal(FF, D_T)}
+        w |= {f"{p}mlp.down_proj.weight": normal(D_T, FF), f"{p}input_layernorm.weight": normal(D_T, mean=1.0)}
         w[f"{p}post_attention_layernorm.weight"] = normal(D_T, mean=1.0)
     return w | {"language_model.lm_head.weight": normal(VOCABULARY, D_T)}
 

@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceTrainer
+from test_trainer import free_port
 from tokenizers.processors import TemplateProcessing
 from transformers import conversion_mapping
 
@@ -268,6 +268,12 @@ def test_sentencepiece_is_read_as_published(checkpoints, tokenizer_model) -> Non
         assert mask == [1] * len(row) + [0] * (len(ids) - len(row))
         assert special == [1] + [0] * (len(row) - 1) + [1] * (len(ids) - len(row))
     assert plain.decode(rows[1]) == "A é 手 <s>."  # nothing is unknown, and "<s>" in a text is text
+
+
+def test_a_missing_library_is_named_with_its_cure(checkpoints, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ImportError, match="needs the library sentencepiece: pip install sentencepiece"):
+        backbones.text_encoder(checkpoints["internlm2", "original"])
 
 
 def test_a_key_tells_checkpoints_dtypes_and_tokenizers_apart(folder, tmp_path) -> None:
@@ -578,13 +584,29 @@ def test_of_two_processes_the_first_alone_loads_the_language_model(backbone_argu
         "backbones.text_from_pretrained = counted\n"
         "train_fgsgl.main(sys.argv[1:])\n"
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(port), str(script), *backbone_arguments, "--max_steps", "1"]
+    command += ["--main_process_port", str(free_port()), str(script), *backbone_arguments, "--max_steps", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line for line in done.stdout.splitlines() if "language model" in line] == ["language model in process 0"]
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["machine"]["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_zero_3_starts_from_the_backbone_as_well(backbone_arguments, checkpoints, tmp_path) -> None:
+    pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
+    settings = json.loads((ROOT / "ds_config.json").read_text())
+    settings["zero_optimization"]["stage"] = 3
+    (tmp_path / "z3.json").write_text(json.dumps(settings))
+    argv = [*backbone_arguments, "--max_steps", "1", "--learning_rate", "0", "--deepspeed", str(tmp_path / "z3.json")]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train_fgsgl.py"), *argv],
+        cwd=ROOT, env=os.environ | {"MASTER_PORT": str(free_port())}, capture_output=True, text=True, timeout=280,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    for name, tensor in backbones.vision_from_pretrained(checkpoints["internlm2", "original"]).items():
+        assert torch.equal(saved[f"fgsgl.{name}"], tensor), name
