@@ -54,6 +54,7 @@ bench: $(VENV)/bench  ## the short benchmarks; the figures of record stand in be
 	$(PY) benchmarks/bench_synthetic.py
 	$(PY) benchmarks/bench_training_step.py --quick
 	$(PY) benchmarks/bench_text_bank.py --quick
+	$(PY) benchmarks/bench_text.py --quick
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) outputs data cache *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -9,15 +9,17 @@ import json
 import logging
 import os
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from configuration_fgsgl import FGSGLConfig
-from microgesture import adapters, arguments, semantics, tiny
+from microgesture import adapters, arguments, backbones, semantics, tiny
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
@@ -36,21 +38,60 @@ from processing_fgsgl import FGSGLProcessor
 logger = logging.getLogger("train_fgsgl")
 
 
+def head_fields(args: ModelArguments, info: DatasetInfo) -> dict[str, Any]:
+    """The configuration's fields that the recipe and the data set decide."""
+    return {
+        "num_frames": args.num_frames,
+        "mid_layer": args.mid_layer,
+        "embed_dim": args.embed_dim,
+        "temporal_pooling": args.temporal_pooling,
+        "spatial_pooling": args.spatial_pooling,
+        "classifier_input": args.classifier_input,
+        "classifier_dropout": args.classifier_dropout,
+        "id2label": dict(enumerate(info.names)),
+        "category_texts": info.texts,
+        "attribute_words": {attribute: list(words) for attribute, words in VOCABULARY.items()},
+    }
+
+
 def build_config(args: ModelArguments, info: DatasetInfo) -> FGSGLConfig:
     """The network's configuration for a data set."""
-    return FGSGLConfig(
-        vision_config=json.loads(args.vision_config),
-        text_config=dict(tiny.TEXT_CONFIG),
-        num_frames=args.num_frames,
-        mid_layer=args.mid_layer,
-        embed_dim=args.embed_dim,
-        temporal_pooling=args.temporal_pooling,
-        spatial_pooling=args.spatial_pooling,
-        classifier_input=args.classifier_input,
-        classifier_dropout=args.classifier_dropout,
-        id2label=dict(enumerate(info.names)),
-        category_texts=info.texts,
-        attribute_words={attribute: list(words) for attribute, words in VOCABULARY.items()},
+    if args.backbone:
+        parts = backbones.read_config(args.backbone, args.backbone_revision)
+    else:
+        parts = {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
+    return FGSGLConfig(**parts, **head_fields(args, info))
+
+
+def build_network(args: ModelArguments, info: DatasetInfo, whole_tower: bool) -> FGSGLForVideoClassification:
+    """The network at the start of training: on published weights, or from nothing."""
+    if args.backbone:
+        return backbones.from_backbone(
+            FGSGLForVideoClassification,
+            args.backbone,
+            revision=args.backbone_revision,
+            attn_implementation=args.attn_implementation,
+            **head_fields(args, info),
+        )
+    model = FGSGLForVideoClassification._from_config(
+        build_config(args, info), attn_implementation=args.attn_implementation
+    )
+    if whole_tower:
+        start_tower(model.base_model.vision_tower)
+    else:
+        logger.warning("no backbone is given, and the vision tower is not trained as a whole: it keeps random weights")
+    return model
+
+
+def text_bank(args: ModelArguments, directory: Path, device: torch.device) -> TextBank:
+    """Sentence embeddings of the backbone's language model, or of the tiny stand-in."""
+    if not args.backbone:
+        return TextBank(directory, tiny.key(), tiny.encoder)
+    name, revision = args.backbone, args.backbone_revision
+    return TextBank(
+        directory,
+        backbones.text_key(name, revision),
+        lambda: backbones.text_encoder(name, revision, device=device),
     )
 
 
@@ -112,6 +153,9 @@ def build_trainer(
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
     if info.mirrored == "unknown":
         logger.warning("%s does not say whether its recordings are mirrored; they are read as they are", info.name)
+    if model_args.backbone:  # a branch may move on while clips are decoded: one commit for the whole run
+        commit = backbones.resolve_revision(model_args.backbone, model_args.backbone_revision)
+        model_args = replace(model_args, backbone_revision=commit)
     config = build_config(model_args, info)
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
@@ -129,17 +173,16 @@ def build_trainer(
     clips["train"].augmentation = augment.Augmentation(
         training.seed, vary=data_args.augment, camera=data_args.augment_camera, jpeg=data_args.jpeg_degradation
     )
-    bank = TextBank(cache_dir / "text", tiny.key(), tiny.encoder)
+    bank = text_bank(model_args, cache_dir / "text", training.device)
     # The first process fills the caches, the others find them filled.
     with training.main_process_first(desc="decoding clips and embedding sentences"):
         sem = semantics.build(data["train"], info, bank, data_args.fg_text, data_args.mirror_clips)
         for name, cache in caches.items():
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
+    clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
     set_seed(training.seed)
-    model = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
-    if training.vision_tuning == "full":
-        start_tower(model.base_model.vision_tower)
+    model = build_network(model_args, info, whole_tower=training.vision_tuning == "full")
     sem.apply_to(model)
     model = adapters.prepare(
         model,
@@ -154,6 +197,7 @@ def build_trainer(
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
+        "text_encoder": asdict(bank.key),
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }

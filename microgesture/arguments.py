@@ -19,12 +19,22 @@ DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic
 class ModelArguments:
     """What the network is; these become fields of `FGSGLConfig`."""
 
-    vision_config: str = field(
-        default="{}", metadata={"help": "Fields of transformers' InternVLVisionConfig, as JSON or as a YAML mapping."}
+    backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "Published InternVL weights to start from: a repository of the Hub, or a folder (paper: "
+            "OpenGVLab/InternVL2_5-8B). Without one the tower starts from nothing and sentences are embedded by "
+            "a tiny language model that is made on the spot."
+        },
     )
-    text_encoder: str = field(
-        default="tiny",
-        metadata={"help": "The frozen language model for sentences: `tiny`, which is made on the spot."},
+    backbone_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the backbone on the Hub; default: main."}
+    )
+    vision_config: str = field(
+        default="{}",
+        metadata={
+            "help": "Without a backbone: fields of transformers' InternVLVisionConfig, as JSON or as a YAML mapping."
+        },
     )
     num_frames: int = field(default=8, metadata={"help": "Frames taken from each clip (paper: 8)."})
     mid_layer: int | None = field(
@@ -40,6 +50,15 @@ class ModelArguments:
     attn_implementation: str = field(
         default="sdpa", metadata={"help": "Attention code: sdpa, or eager (faster for tiny networks on a CPU)."}
     )
+
+    def __post_init__(self) -> None:
+        if self.backbone and json.loads(self.vision_config):
+            raise ValueError(
+                f"vision_config is given beside the backbone {self.backbone}, whose own configuration decides what "
+                "the vision tower is; leave one of the two out"
+            )
+        if self.backbone_revision and not self.backbone:
+            raise ValueError(f"backbone_revision is {self.backbone_revision!r} but no backbone is given")
 
 
 @dataclass

@@ -108,6 +108,9 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
 def recipe_fields(recipe: Path) -> dict[str, Any]:
     """The recipe without the folders of this machine, which are nobody else's business."""
     fields = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    backbone = fields.get("backbone")
+    if backbone and Path(backbone).expanduser().is_dir():
+        fields["backbone"] = Path(backbone).name
     return {name: value for name, value in fields.items() if not name.endswith("_dir")}
 
 

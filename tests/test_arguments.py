@@ -71,6 +71,12 @@ def test_defaults_are_the_papers(recipe) -> None:
         ({}, ["--learning_rat", "1"], r"--learning_rat is no setting .*did you mean --learning_rate\?"),
         ({"lamda_fg": 1}, [], r"--lamda_fg is no setting .*did you mean --lambda_fg\?"),
         ({"zzzzqqqq": 1}, [], "--zzzzqqqq is no setting .*see --help"),
+        (
+            {"backbone": "a/b", "vision_config": {"hidden_size": 8}},
+            [],
+            "vision_config is given beside the backbone a/b",
+        ),
+        ({"backbone_revision": "main"}, [], "backbone_revision is 'main' but no backbone is given"),
         ({"hub_token": "hf_x"}, [], "hub_token would be written to disk"),
         ({"fg_negatives": "all"}, [], "fg_negatives is 'all'; choose one of: batch, global"),
         ({"vision_tuning": "some"}, [], "vision_tuning is 'some'"),
