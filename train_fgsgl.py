@@ -151,6 +151,7 @@ def build_trainer(
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
+        **({"leak": True} if info.leak else {}),
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }

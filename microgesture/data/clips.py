@@ -8,6 +8,7 @@ OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,8 +18,11 @@ from typing import Any
 import datasets
 from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
 
+logger = logging.getLogger(__name__)
+
 LABELS_FILE = "labels.json"
 METADATA_FILE = "metadata.jsonl"
+LEAK = "the same people are, or may be, in training and evaluation: these figures are too good to be reported"
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,11 @@ class ClipSample:
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class: its name, the category sentence T_c (FG-SGL, Sec. III-D) and the FG-Text default."""
+    """One class: its name, the category sentence T_c (FG-SGL, Sec. III-D) and the FG-Text default, if it has one."""
 
     name: str
     text: str
-    default: FGText
+    default: FGText | None = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,16 @@ class DatasetInfo:
         version: Version of the data set or of its generator.
         mirrored: Whether the recordings are mirrored: `True`, `False` or `"unknown"`.
         classes: The classes in the order of their ids.
+        leak: Whether the same people may be on both sides of the splits; every result says so.
+        expected: How many clips each split is known to have.
     """
 
     name: str
     version: str
     mirrored: bool | str
     classes: tuple[ClassInfo, ...]
+    leak: bool = False
+    expected: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -102,10 +110,11 @@ class DatasetInfo:
             )
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            classes = tuple(
-                ClassInfo(c["name"], c["text"], FGText(**c["default"], provenance="default")) for c in data["classes"]
-            )
-            info = cls(data["name"], data["version"], data["mirrored"], classes)
+            classes = tuple(ClassInfo(c["name"], c["text"], _default(c)) for c in data["classes"])
+            leak, expected = data.get("leak", False), data.get("expected", {})
+            if not isinstance(leak, bool) or not isinstance(expected, dict):
+                raise TypeError(f"leak is true or false, expected names splits and clips: {leak!r}, {expected!r}")
+            info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
         for what, values in (("class name", info.names), ("category sentence", info.texts)):
@@ -114,6 +123,10 @@ class DatasetInfo:
                 raise ValueError(f"{path}: every {what} must be there and stand once; mend {twice}")
         check_sides((c.default for c in classes), info.mirrored)
         return info
+
+
+def _default(data: dict[str, Any]) -> FGText | None:
+    return FGText(**data["default"], provenance="default") if data.get("default") else None
 
 
 def write_split(folder: Path, clips: Sequence[ClipSample]) -> None:
@@ -152,7 +165,8 @@ def load(folder: Path | str) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: The folder, its labels.json or every split is missing.
-        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test.
+        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test (unless
+            labels.json says `"leak": true`).
     """
     root = Path(folder).resolve()
     info = DatasetInfo.read(root)
@@ -160,7 +174,10 @@ def load(folder: Path | str) -> datasets.DatasetDict:
     if not splits:
         raise FileNotFoundError(f"{root} holds no split: expected {root}/train/{METADATA_FILE} and the like")
     loaded = datasets.DatasetDict({split.name: _load_split(split, info) for split in splits})
-    check_subjects({name: split["subject"] for name, split in loaded.items()})
+    if info.leak:
+        logger.warning("%s: %s", info.name, LEAK)
+    else:
+        check_subjects({name: split["subject"] for name, split in loaded.items()})
     for name, split in loaded.items():
         _check_rows(root / name / METADATA_FILE, split, info.mirrored)
     return loaded
