@@ -113,7 +113,8 @@ def _names(annotation: dict[str, Any]) -> tuple[str, ...]:
 def _video_name(task: dict[str, Any]) -> str:
     """The video's name as its owner knows it, from the address that Label Studio gave it."""
     data = task["data"]
-    address = str(data.get("video") or next(v for k, v in sorted(data.items()) if "video" in k.lower() and v))
+    others = (value for key, value in sorted(data.items()) if "video" in key.lower() and value)
+    address = str(data.get("video") or next(others, ""))
     parts = urlsplit(address)
     if parts.path.endswith("/local-files/"):
         return parse_qs(parts.query)["d"][0]
