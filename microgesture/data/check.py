@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from datasets.exceptions import DatasetsError
+
 from microgesture.data.check_keypoints import check_keypoints
 from microgesture.data.check_report import Report
 from microgesture.data.check_rows import Row, check_labels, check_splits, check_texts, read_rows
 from microgesture.data.check_videos import Video, check_frames, check_overlaps, check_spans, probe_videos, span_of
-from microgesture.data.clips import LEAK, DatasetInfo
+from microgesture.data.clips import LEAK, DatasetInfo, load
 
 LEAKS = frozenset({"leak", "near_duplicate"})
 
@@ -61,7 +63,17 @@ def check(
     if read is not None:
         check_frames(root, sound, read, report, num_frames, progress)
     report.splits = _counts(rows, videos)
+    if not report.errors:
+        _load(root, report)
     return report
+
+
+def _load(root: Path, report: Report) -> None:
+    """Loads the data set as training does, so that what passes the check is known to load."""
+    try:
+        load(root)
+    except (ValueError, OSError, DatasetsError) as error:
+        report.add("not_loadable", f"{error} ({error.__cause__})" if error.__cause__ else str(error))
 
 
 def _info(root: Path, report: Report) -> DatasetInfo | None:

@@ -17,6 +17,7 @@ from microgesture.data.check_report import Report
 from microgesture.data.clips import METADATA_FILE, DatasetInfo
 from microgesture.data.fg_text import ATTRIBUTES, FGText
 
+COLUMNS = ("label", "subject", "start", "end", *ATTRIBUTES, "side", "provenance")
 LONG_SENTENCE = 300  # characters; a text encoder reads the beginning only
 
 
@@ -58,18 +59,25 @@ def read_rows(root: Path, info: DatasetInfo | None, report: Report, progress: bo
         report.add("no_split", f"{root} holds no split such as train/{METADATA_FILE}{hint}")
     for folder in folders:
         before = len(rows)
+        columns: set[str] = set()
         with (folder / METADATA_FILE).open("rb") as file:
             lines = tqdm(file, desc=f"rows of {folder.name}", unit="row", delay=1, disable=not progress)
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    row = _row(folder.name, number, line, info, report)
+                    row = _row(folder.name, number, line, info, report, columns)
                     rows += [row] if row else []
+        missing = [name for name in COLUMNS if name not in columns]
+        if columns and missing:
+            message = f"no row has the column {', '.join(missing)}; write it into every row, with null for nothing"
+            report.add("missing_column", message, folder.name)
         if len(rows) == before:
             report.add("empty_split", f"{folder.name}/{METADATA_FILE} has no row that can be read", folder.name)
     return rows
 
 
-def _row(split: str, line: int, text: bytes, info: DatasetInfo | None, report: Report) -> Row | None:
+def _row(
+    split: str, line: int, text: bytes, info: DatasetInfo | None, report: Report, columns: set[str]
+) -> Row | None:
     try:
         data = json.loads(text)
         if not isinstance(data, dict) or not isinstance(data.get("file_name"), str) or not data["file_name"]:
@@ -77,6 +85,7 @@ def _row(split: str, line: int, text: bytes, info: DatasetInfo | None, report: R
     except (ValueError, RecursionError) as error:
         report.add("bad_row", f"this is no row ({error}); write one JSON object with file_name", split, line)
         return None
+    columns.update(data)
     file = data["file_name"]
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts:
