@@ -198,6 +198,7 @@ def build_trainer(
         "dataset": info.name,
         "dataset_version": info.version,
         "text_encoder": asdict(bank.key),
+        **({"leak": True} if info.leak else {}),
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }

@@ -17,10 +17,48 @@ def prepare(args: argparse.Namespace) -> None:
     else:
         if args.source is None:
             raise ValueError(f"prepare {args.name} needs the folder of the original data: prepare {args.name} SOURCE")
+        if args.name == "own":
+            prepare_own(args, out)
+            return
         from microgesture.data import utd_mhad
 
         utd_mhad.prepare(args.source, out)
     print(f"{args.name}: {out}")
+
+
+def prepare_own(args: argparse.Namespace, out: Path) -> None:
+    """Makes a data set folder of people's own clips."""
+    from microgesture.annotation.sources import ReadingOptions
+    from microgesture.data.own import OwnOptions, parse_shares
+    from microgesture.data.own import prepare as make
+
+    options = OwnOptions(
+        reading=ReadingOptions(args.tier, args.coder, args.fps, args.point),
+        subject_from=args.subject_from,
+        labels=args.labels,
+        mirrored=None if args.mirrored is None else args.mirrored == "yes",
+        shares=parse_shares(args.ratio),
+        folds=args.folds,
+        seed=args.seed,
+        allow_leak=args.allow_leak,
+    )
+    print("\n".join(make(args.source, out, options)))
+
+
+def check(args: argparse.Namespace) -> int:
+    """Looks a data set over before training; 1 when something must be mended."""
+    import json
+
+    from microgesture.data.check import check as check_folder
+    from microgesture.data.clips import write_text
+    from video_fgsgl import SPAN_SLACK, probe, read_frames
+
+    read = read_frames if args.decode else None
+    report = check_folder(args.folder, probe, read, args.num_frames, float(SPAN_SLACK))
+    print(report.as_text())
+    if args.json is not None:
+        write_text(args.json, json.dumps(report.as_json(), ensure_ascii=False, indent=1) + "\n")
+    return 1 if report.errors else 0
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -49,12 +87,28 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="microgesture", description="Micro-gestures in video: FG-SGL.")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     make = commands.add_parser("prepare", help="make a data set folder that training reads")
-    make.add_argument("name", choices=("synthetic", "utd_mhad"), help="which data set")
-    make.add_argument("source", type=Path, nargs="?", help="folder of the original data (not for synthetic)")
+    make.add_argument("name", choices=("synthetic", "utd_mhad", "own"), help="which data set")
+    make.add_argument(
+        "source",
+        type=Path,
+        nargs="?",
+        help="folder of the original data (not for synthetic), or annotation file (own)",
+    )
     make.add_argument("--out", type=Path, help="the folder to make (default: data/NAME)")
     make.add_argument("--size", choices=("demo", "full"), default="demo", help="synthetic: demo or full")
-    make.add_argument("--seed", type=int, default=0, help="synthetic: other people and clips with another seed")
+    make.add_argument(
+        "--seed", type=int, default=0, help="another seed: other people and clips (synthetic), another split (own)"
+    )
+    _own_options(make)
     make.set_defaults(run=prepare)
+    look_over = commands.add_parser("check", help="look a data set over before training")
+    look_over.add_argument("folder", type=Path, help="data set folder, e.g. data/own")
+    look_over.add_argument(
+        "--num_frames", type=int, default=8, help="frames the network takes from a clip (default 8)"
+    )
+    look_over.add_argument("--decode", action="store_true", help="also decode every clip: finds damage and stillness")
+    look_over.add_argument("--json", type=Path, help="also write the report to this file")
+    look_over.set_defaults(run=check)
     look = commands.add_parser("predict", help="recognise the micro-gesture in video clips")
     look.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint, e.g. outputs/synthetic")
     look.add_argument("files", type=Path, nargs="+", help="video clips, each with one gesture")
@@ -62,15 +116,39 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def _own_options(make: argparse.ArgumentParser) -> None:
+    own = make.add_argument_group(
+        "your own clips (own)",
+        "SOURCE is a table (.csv, .jsonl) with the columns file, label, subject, start, end; a folder with a folder "
+        "per class; ELAN (.eaf), BORIS (.boris) or Label Studio (.json) files; or the folder that holds one of these. "
+        "See docs/your_data.md.",
+    )
+    own.add_argument("--subject-from", metavar="RULE", help="who is seen: folder, file, or a pattern as '{subject}_*'")
+    own.add_argument("--labels", type=Path, metavar="FILE", help="your labels.json, with a sentence for each class")
+    own.add_argument(
+        "--mirrored", choices=("yes", "no"), help="whether the recordings are mirrored (default: unknown)"
+    )
+    own.add_argument("--ratio", default="70,15,15", help="train, validation, test in per cent (default 70,15,15)")
+    own.add_argument("--folds", type=int, metavar="K", help="make K folds by person, in OUT/fold_1 and so on")
+    own.add_argument("--allow-leak", action="store_true", help="split at random; every result is marked")
+    own.add_argument(
+        "--tier", action="append", default=[], help="ELAN: tier with the classes (may stand several times)"
+    )
+    own.add_argument("--coder", help="ELAN, Label Studio: whose work to take where several coded the same")
+    own.add_argument("--fps", type=float, help="Label Studio: frame rate of the project's <Video> tag")
+    own.add_argument(
+        "--point", type=float, metavar="SECONDS", help="BORIS: video around point events; 0: without them"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; an error is one line that says what to do."""
     args = parser().parse_args(argv)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except (ValueError, OSError) as error:
         print(f"microgesture: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

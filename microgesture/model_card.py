@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from microgesture.data.clips import write_text
+from microgesture.data.clips import LEAK, write_text
 
 _INTENDED = """\
 ## Intended use
@@ -39,6 +39,8 @@ def write_model_card(folder: Path, config: Any, record: dict[str, Any]) -> None:
         if validation
         else "not evaluated"
     )
+    if record.get("leak"):
+        score += f". **Leak:** {LEAK}"
     classes = "\n".join(
         f"| {number} | {config.id2label[number]} | {text} |" for number, text in enumerate(config.category_texts)
     )

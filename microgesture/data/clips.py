@@ -8,6 +8,7 @@ OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -18,9 +19,12 @@ from typing import Any
 import datasets
 from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
 
+logger = logging.getLogger(__name__)
+
 LABELS_FILE = "labels.json"
 METADATA_FILE = "metadata.jsonl"
 NO_FLIP = "none"
+LEAK = "the same people are, or may be, in training and evaluation: these figures are too good to be reported"
 
 _SIDE_WORD = re.compile(r"\b(left|right|(counter-?|anti-?)?clockwise)\b", re.IGNORECASE)
 
@@ -63,13 +67,13 @@ class ClassInfo:
     Args:
         name: Its name.
         text: The category sentence T_c (FG-SGL, Sec. III-D).
-        default: The FG-Text default.
+        default: The FG-Text default, if it has one.
         flip_label: The class of its clips in a mirror: itself or another; `None`: they are never mirrored.
     """
 
     name: str
     text: str
-    default: FGText
+    default: FGText | None = None
     flip_label: str | None = None
 
 
@@ -82,12 +86,16 @@ class DatasetInfo:
         version: Version of the data set or of its generator.
         mirrored: Whether the recordings are mirrored: `True`, `False` or `"unknown"`.
         classes: The classes in the order of their ids.
+        leak: Whether the same people may be on both sides of the splits; every result says so.
+        expected: How many clips each split is known to have.
     """
 
     name: str
     version: str
     mirrored: bool | str
     classes: tuple[ClassInfo, ...]
+    leak: bool = False
+    expected: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -122,12 +130,15 @@ class DatasetInfo:
             data = json.loads(path.read_text(encoding="utf-8"))
             classes = tuple(
                 ClassInfo(
-                    c["name"], c["text"], FGText(**c["default"], provenance="default"),
+                    c["name"], c["text"], _default(c),
                     None if c.get("flip_label") == NO_FLIP else c.get("flip_label"),
                 )
                 for c in data["classes"]
             )  # fmt: skip
-            info = cls(data["name"], data["version"], data["mirrored"], classes)
+            leak, expected = data.get("leak", False), data.get("expected", {})
+            if not isinstance(leak, bool) or not isinstance(expected, dict):
+                raise TypeError(f"leak is true or false, expected names splits and clips: {leak!r}, {expected!r}")
+            info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
         for what, values in (("class name", info.names), ("category sentence", info.texts)):
@@ -155,6 +166,10 @@ def _check_flips(path: Path, info: DatasetInfo) -> None:
                 f"{path}: the sentence of class {c.name!r} says {word[0]!r}, which is wrong in a mirror, but its "
                 f'flip_label is the class itself; name the class that it becomes, or "{NO_FLIP}", or reword the sentence'
             )
+
+
+def _default(data: dict[str, Any]) -> FGText | None:
+    return FGText(**data["default"], provenance="default") if data.get("default") else None
 
 
 def write_split(folder: Path, clips: Sequence[ClipSample]) -> None:
@@ -193,7 +208,8 @@ def load(folder: Path | str) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: The folder, its labels.json or every split is missing.
-        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test.
+        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test (unless
+            labels.json says `"leak": true`).
     """
     root = Path(folder).resolve()
     info = DatasetInfo.read(root)
@@ -201,7 +217,10 @@ def load(folder: Path | str) -> datasets.DatasetDict:
     if not splits:
         raise FileNotFoundError(f"{root} holds no split: expected {root}/train/{METADATA_FILE} and the like")
     loaded = datasets.DatasetDict({split.name: _load_split(split, info) for split in splits})
-    check_subjects({name: split["subject"] for name, split in loaded.items()})
+    if info.leak:
+        logger.warning("%s: %s", info.name, LEAK)
+    else:
+        check_subjects({name: split["subject"] for name, split in loaded.items()})
     for name, split in loaded.items():
         _check_rows(root / name / METADATA_FILE, split, info.mirrored)
     return loaded
