@@ -18,7 +18,7 @@ $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(VENV)/base
-	$(INSTALL) -e ".[test,dev,deepspeed]"
+	$(INSTALL) -e ".[test,dev,deepspeed,annotation]"
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test

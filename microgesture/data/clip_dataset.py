@@ -99,4 +99,4 @@ def clip_sentences(split: datasets.Dataset, category_texts: list[str], fg_text: 
     if fg_text == "class":
         return [category_texts[label] for label in split["label"]]
     records = [FGText.from_mapping(row) for row in split.remove_columns("video")]
-    return [record.sentence() if record else None for record in records]
+    return [(record.sentence() or None) if record else None for record in records]
