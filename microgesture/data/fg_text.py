@@ -84,8 +84,9 @@ class FGText:
     def __post_init__(self) -> None:
         for attribute in ATTRIBUTES:
             word = getattr(self, attribute)
-            if word is not None and word not in VOCABULARY[attribute] and word not in SPECIAL:
-                raise ValueError(f"FG-Text {attribute} {word!r} is not in the vocabulary{_hint(attribute, word)}")
+            words = (*VOCABULARY[attribute], *SPECIAL)
+            if word is not None and word not in words:
+                raise ValueError(f"FG-Text {attribute} {word!r} is not in the vocabulary{hint(word, words)}")
         if self.side not in (None, *SIDES, *SPECIAL):
             raise ValueError(
                 f"FG-Text side {self.side!r} must be 'left', 'right' or empty (the subject's own side), or one of: "
@@ -163,17 +164,12 @@ def _filled(part: str, words: Mapping[str, str]) -> bool:
     return all(words[name] for name in re.findall(r"{(\w+)}", part))
 
 
-def _hint(attribute: str, word: Any) -> str:
-    """What to write instead of an unknown word."""
-    near = nearest(str(word), (*VOCABULARY[attribute], *SPECIAL))
-    meant = f"; did you mean {near!r}? Else" if near else ";"
-    return f"{meant} choose one of: {', '.join((*VOCABULARY[attribute], *SPECIAL))}"
-
-
-def nearest(word: str, words: Sequence[str]) -> str | None:
-    """The word that is spelled most like `word`, `None` where none is."""
-    spelled = re.sub(r"[\s-]+", "_", word.strip().lower())
-    return next(iter(difflib.get_close_matches(spelled, words, n=1)), None)
+def hint(word: Any, words: Sequence[str]) -> str:
+    """What to write instead of a word that is not among `words`: the one spelled most like it, and all of them."""
+    spelled = re.sub(r"[\s-]+", "_", str(word).strip().lower())
+    near = difflib.get_close_matches(spelled, words, n=1)
+    meant = f"; did you mean {near[0]!r}? Else" if near else ";"
+    return f"{meant} choose one of: {', '.join(words)}"
 
 
 def _is_number(value: Any) -> bool:
