@@ -149,7 +149,7 @@ def export(
         if tool == "elan":
             _write_elan(building, key)
         else:
-            _write_label_studio(building, key, show_label)
+            _write_label_studio(building, key, show_label, out.resolve().name)
         write_text(building / "READ_ME.txt", _read_me(out, tool, coders))
         key.write(building)
         os.replace(building, out)
@@ -218,10 +218,10 @@ def _sets(items: Sequence[Item]) -> dict[str | None, list[Item]]:
     return sets
 
 
-def _write_label_studio(folder: Path, key: Key, show_label: bool) -> None:
+def _write_label_studio(folder: Path, key: Key, show_label: bool, name: str) -> None:
     write_text(folder / fg_label_studio.PAGE_FILE, fg_label_studio.page(key.mirrored, show_label))
     for coder, items in _sets(key.items).items():
-        made = json.dumps(fg_label_studio.tasks(items), ensure_ascii=False, indent=1)
+        made = json.dumps(fg_label_studio.tasks(items, name), ensure_ascii=False, indent=1)
         write_text(folder / (f"tasks_{coder}.json" if coder else "tasks.json"), made + "\n")
 
 
@@ -262,9 +262,11 @@ _NEXT = {
 1. Start Label Studio (https://labelstud.io) so that it may serve the clips, and only to this computer:
 
    LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true \\
-   LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="{out}" \\
+   LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="{out.parent}" \\
    LABEL_STUDIO_COLLECT_ANALYTICS=false \\
    label-studio start --internal-host 127.0.0.1
+
+   The folder keeps its name: the tasks name it.
 
 2. Make one project for each coder{each}: in a project that several coders share, Label Studio lets everyone open
    everyone's work.

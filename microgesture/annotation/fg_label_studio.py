@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from microgesture.annotation.answers import CANCELLED, FIELDS, UNFINISHED, Answer, choices
@@ -56,11 +57,16 @@ def page(mirrored: bool | str, show_label: bool) -> str:
     return ElementTree.tostring(view, encoding="unicode") + "\n"
 
 
-def tasks(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """Label Studio's tasks, one per item, in order; prefilled items come with a prediction."""
+def tasks(items: Sequence[Item], folder: str) -> list[dict[str, Any]]:
+    """Label Studio's tasks, one per item, in order; prefilled items come with a prediction.
+
+    Args:
+        items: What to code.
+        folder: Name of the folder of the export, which lies in Label Studio's document root.
+    """
     made: list[dict[str, Any]] = []
     for item in items:
-        data = {VIDEO: MEDIA_URL + item.media, "item": item.number}
+        data = {VIDEO: MEDIA_URL + quote(f"{folder}/{item.media}"), "item": item.number}
         if item.shown_label is not None:
             data["label"] = item.shown_label
         task: dict[str, Any] = {"data": data}
