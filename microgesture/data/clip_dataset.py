@@ -140,7 +140,7 @@ def clip_sentences(split: datasets.Dataset, category_texts: list[str], fg_text: 
     if fg_text == "class":
         return [category_texts[label] for label in split["label"]]
     records = [FGText.from_mapping(row) for row in split.remove_columns("video")]
-    return [record.sentence() if record else None for record in records]
+    return [(record.sentence() or None) if record else None for record in records]
 
 
 def flipped_clips(
@@ -171,7 +171,7 @@ def flipped_clips(
         elif fg_text == "class":
             pairs.append((label, info.texts[label]))
         else:
-            pairs.append((label, record.flipped().sentence() if record else None))
+            pairs.append((label, (record.flipped().sentence() or None) if record else None))
     if not any(pairs):
         raise ValueError(
             f"mirror_clips is on, but labels.json of {info.name} lets no class of the training clips be mirrored: give "

@@ -25,6 +25,9 @@ LABELS_FILE = "labels.json"
 METADATA_FILE = "metadata.jsonl"
 NO_FLIP = "none"
 LEAK = "the same people are, or may be, in training and evaluation: these figures are too good to be reported"
+TEXT_COLUMNS = (*ATTRIBUTES, "side", "provenance")
+CODER_COLUMNS = {"repetition": "string", "coder": "string", "confidence": "float64"}
+"""FG-Text columns that a data set may have; where it has none, they are read as empty."""
 
 _SIDE_WORD = re.compile(r"\b(left|right|(counter-?|anti-?)?clockwise)\b", re.IGNORECASE)
 
@@ -53,9 +56,8 @@ class ClipSample:
 
     def row(self) -> dict[str, Any]:
         """The line of metadata.jsonl."""
-        text: dict[str, Any] = (
-            asdict(self.fg_text) if self.fg_text else dict.fromkeys((*ATTRIBUTES, "side", "provenance"))
-        )
+        text: dict[str, Any] = asdict(self.fg_text) if self.fg_text else dict.fromkeys(TEXT_COLUMNS)
+        text = {name: value for name, value in text.items() if value is not None or name in TEXT_COLUMNS}
         head = {"file_name": self.file_name, "label": self.label, "subject": self.subject}
         return head | {"start": self.start, "end": self.end} | text | self.extra
 
@@ -254,8 +256,12 @@ def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
     unknown = sorted({str(label) for label in split["label"]} - set(info.names))
     if unknown:
         raise ValueError(f"{folder}/{METADATA_FILE} has labels that {LABELS_FILE} does not name: {unknown}")
-    text_columns = {name: datasets.Value("string") for name in (*ATTRIBUTES, "side", "provenance", "subject")}
+    for name in CODER_COLUMNS:
+        if name not in split.column_names:
+            split = split.add_column(name, [None] * len(split))
+    text_columns = {name: datasets.Value("string") for name in (*TEXT_COLUMNS, "subject")}
     features = split.features | text_columns
+    features |= {name: datasets.Value(kind) for name, kind in CODER_COLUMNS.items()}
     features |= {"start": datasets.Value("float64"), "end": datasets.Value("float64")}
     features["video"] = datasets.Video(decode=False)
     features["label"] = datasets.ClassLabel(names=info.names)
