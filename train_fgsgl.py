@@ -9,15 +9,16 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from configuration_fgsgl import FGSGLConfig
-from microgesture import adapters, arguments, semantics, tiny
+from microgesture import adapters, arguments, dry_run, estimate, semantics, tiny
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
@@ -36,11 +37,17 @@ from processing_fgsgl import FGSGLProcessor
 logger = logging.getLogger("train_fgsgl")
 
 
-def build_config(args: ModelArguments, info: DatasetInfo) -> FGSGLConfig:
-    """The network's configuration for a data set."""
+def network_fields(args: ModelArguments) -> dict[str, Any]:
+    """Vision tower and text width, as `FGSGLConfig` names them."""
+    if args.backbone is not None:
+        return estimate.backbone_fields(args.backbone, args.backbone_revision)
+    return {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
+
+
+def build_config(args: ModelArguments, info: DatasetInfo, fields: dict[str, Any]) -> FGSGLConfig:
+    """The network's configuration for a data set, on the tower and text width of `network_fields`."""
     return FGSGLConfig(
-        vision_config=json.loads(args.vision_config),
-        text_config=dict(tiny.TEXT_CONFIG),
+        **fields,
         num_frames=args.num_frames,
         mid_layer=args.mid_layer,
         embed_dim=args.embed_dim,
@@ -97,6 +104,40 @@ def find_checkpoint(training: FGSGLTrainingArguments) -> str | None:
     return wanted
 
 
+def adapt(model: Any, training: FGSGLTrainingArguments) -> Any:
+    """The network as it is trained: frozen where it is frozen, with adapters where they are asked for."""
+    return adapters.prepare(
+        model,
+        terms=training.terms,
+        vision_tuning=training.vision_tuning,
+        mlp_tuning=training.mlp_tuning,
+        lora_r=training.lora_r,
+        lora_alpha=training.lora_alpha,
+        lora_dropout=training.lora_dropout,
+        adapter_dtype=training.adapter_dtype,
+    )
+
+
+def estimated(model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments) -> str:
+    """What a run will cost, as text; no clip, no weight and no sentence is read."""
+    info, train_clips, notes = estimate.known_of_data(Path(data_args.dataset_dir))
+    try:
+        fields = network_fields(model_args)
+    except FileNotFoundError as error:
+        fields = estimate.PUBLISHED
+        notes.append(
+            f"{error}; the published sizes of InternVL2.5-8B are assumed: InternViT-300M, text of width 4,096"
+        )
+    config = build_config(model_args, info, fields)
+
+    def build() -> Any:
+        network = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
+        return adapt(network, training)
+
+    oversampling = augment.OVERSAMPLING if data_args.augment else 1
+    return "\n".join([estimate.estimate(build, training, oversampling, train_clips).format(), *notes])
+
+
 def build_trainer(
     model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments
 ) -> tuple[FGSGLTrainer, dict[str, Any]]:
@@ -107,12 +148,14 @@ def build_trainer(
     """
     folder = find_data(data_args, training)
     data, info = load(folder), DatasetInfo.read(folder)
+    if training.dry_run:
+        data = dry_run.two_clips(data, info, data_args.fg_text)
     for split in ("train", "validation"):
         if split not in data:
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
     if info.mirrored == "unknown":
         logger.warning("%s does not say whether its recordings are mirrored; they are read as they are", info.name)
-    config = build_config(model_args, info)
+    config = build_config(model_args, info, network_fields(model_args))
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
         for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
@@ -138,16 +181,7 @@ def build_trainer(
     if training.vision_tuning == "full":
         start_tower(model.base_model.vision_tower)
     sem.apply_to(model)
-    model = adapters.prepare(
-        model,
-        terms=training.terms,
-        vision_tuning=training.vision_tuning,
-        mlp_tuning=training.mlp_tuning,
-        lora_r=training.lora_r,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        adapter_dtype=training.adapter_dtype,
-    )
+    model = adapt(model, training)
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
@@ -191,14 +225,18 @@ def use_all_cores(training: FGSGLTrainingArguments) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.world_size))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs one recipe."""
-    model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
-    use_all_cores(training)
-    torch.set_float32_matmul_precision(training.matmul_precision)
+def run(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training: FGSGLTrainingArguments,
+    recipe: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> None:
+    """Trains and exports."""
     checkpoint = find_checkpoint(training)
     trainer, about = build_trainer(model_args, data_args, training)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if training.should_log:
         print(format_parameters(about["parameters"]))
         print("sentences:", json.dumps(about["sentences"]))
@@ -207,6 +245,25 @@ def main(argv: list[str] | None = None) -> None:
     if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
         print(f"checkpoint: {training.output_dir}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one recipe, or says what it would cost, or whether it would run."""
+    model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
+    if training.estimate:
+        print(estimated(model_args, data_args, training))
+        return
+    use_all_cores(training)
+    torch.set_float32_matmul_precision(training.matmul_precision)
+    if not training.dry_run:
+        run(model_args, data_args, training, recipe)
+        return
+    meter = dry_run.StepMeter()
+    with dry_run.temporary_output(training):
+        run(model_args, data_args, training, recipe, callbacks=[meter])
+    if training.should_log:
+        print(meter.report(training.per_device_train_batch_size))
 
 
 if __name__ == "__main__":
