@@ -9,17 +9,18 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils.memory import clear_device_cache
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from configuration_fgsgl import FGSGLConfig
-from microgesture import adapters, arguments, backbones, semantics, tiny
+from microgesture import adapters, arguments, backbones, dry_run, estimate, semantics, tiny
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
@@ -54,13 +55,16 @@ def head_fields(args: ModelArguments, info: DatasetInfo) -> dict[str, Any]:
     }
 
 
-def build_config(args: ModelArguments, info: DatasetInfo) -> FGSGLConfig:
-    """The network's configuration for a data set."""
+def network_fields(args: ModelArguments) -> dict[str, Any]:
+    """Vision tower and text width, as `FGSGLConfig` names them."""
     if args.backbone:
-        parts = backbones.read_config(args.backbone, args.backbone_revision)
-    else:
-        parts = {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
-    return FGSGLConfig(**parts, **head_fields(args, info))
+        return backbones.read_config(args.backbone, args.backbone_revision)
+    return {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
+
+
+def build_config(args: ModelArguments, info: DatasetInfo, fields: dict[str, Any]) -> FGSGLConfig:
+    """The network's configuration for a data set, on the tower and text width of `network_fields`."""
+    return FGSGLConfig(**fields, **head_fields(args, info))
 
 
 def build_network(args: ModelArguments, info: DatasetInfo, whole_tower: bool) -> FGSGLForVideoClassification:
@@ -74,7 +78,7 @@ def build_network(args: ModelArguments, info: DatasetInfo, whole_tower: bool) ->
             **head_fields(args, info),
         )
     model = FGSGLForVideoClassification._from_config(
-        build_config(args, info), attn_implementation=args.attn_implementation
+        build_config(args, info, network_fields(args)), attn_implementation=args.attn_implementation
     )
     if whole_tower:
         start_tower(model.base_model.vision_tower)
@@ -138,6 +142,39 @@ def find_checkpoint(training: FGSGLTrainingArguments) -> str | None:
     return wanted
 
 
+def adapt(model: Any, training: FGSGLTrainingArguments) -> Any:
+    """The network as it is trained: frozen where it is frozen, with adapters where they are asked for."""
+    return adapters.prepare(
+        model,
+        terms=training.terms,
+        vision_tuning=training.vision_tuning,
+        mlp_tuning=training.mlp_tuning,
+        lora_r=training.lora_r,
+        lora_alpha=training.lora_alpha,
+        lora_dropout=training.lora_dropout,
+        adapter_dtype=training.adapter_dtype,
+    )
+
+
+def estimated(model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments) -> str:
+    """What a run will cost, as text; no clip, no weight and no sentence is read."""
+    info, train_clips, notes = estimate.known_of_data(Path(data_args.dataset_dir))
+    try:
+        fields = network_fields(model_args)
+    except FileNotFoundError as error:
+        fields = estimate.PUBLISHED
+        notes.append(
+            f"{error}; the published sizes of InternVL2.5-8B are assumed: InternViT-300M, text of width 4,096"
+        )
+    config = build_config(model_args, info, fields)
+
+    def build() -> Any:
+        network = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
+        return adapt(network, training)
+
+    return "\n".join([estimate.estimate(build, training, train_clips).format(), *notes])
+
+
 def build_trainer(
     model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments
 ) -> tuple[FGSGLTrainer, dict[str, Any]]:
@@ -148,6 +185,8 @@ def build_trainer(
     """
     folder = find_data(data_args, training)
     data, info = load(folder), DatasetInfo.read(folder)
+    if training.dry_run:
+        data = dry_run.two_clips(data, info, data_args.fg_text)
     for split in ("train", "validation"):
         if split not in data:
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
@@ -156,7 +195,7 @@ def build_trainer(
     if model_args.backbone:  # a branch may move on while clips are decoded: one commit for the whole run
         commit = backbones.resolve_revision(model_args.backbone, model_args.backbone_revision)
         model_args = replace(model_args, backbone_revision=commit)
-    config = build_config(model_args, info)
+    config = build_config(model_args, info, network_fields(model_args))
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
         for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
@@ -184,16 +223,7 @@ def build_trainer(
     set_seed(training.seed)
     model = build_network(model_args, info, whole_tower=training.vision_tuning == "full")
     sem.apply_to(model)
-    model = adapters.prepare(
-        model,
-        terms=training.terms,
-        vision_tuning=training.vision_tuning,
-        mlp_tuning=training.mlp_tuning,
-        lora_r=training.lora_r,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        adapter_dtype=training.adapter_dtype,
-    )
+    model = adapt(model, training)
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
@@ -238,14 +268,18 @@ def use_all_cores(training: FGSGLTrainingArguments) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.world_size))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs one recipe."""
-    model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
-    use_all_cores(training)
-    torch.set_float32_matmul_precision(training.matmul_precision)
+def run(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training: FGSGLTrainingArguments,
+    recipe: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> None:
+    """Trains and exports."""
     checkpoint = find_checkpoint(training)
     trainer, about = build_trainer(model_args, data_args, training)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if training.should_log:
         print(format_parameters(about["parameters"]))
         print("sentences:", json.dumps(about["sentences"]))
@@ -254,6 +288,25 @@ def main(argv: list[str] | None = None) -> None:
     if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
         print(f"checkpoint: {training.output_dir}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one recipe, or says what it would cost, or whether it would run."""
+    model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
+    if training.estimate:
+        print(estimated(model_args, data_args, training))
+        return
+    use_all_cores(training)
+    torch.set_float32_matmul_precision(training.matmul_precision)
+    if not training.dry_run:
+        run(model_args, data_args, training, recipe)
+        return
+    meter = dry_run.StepMeter()
+    with dry_run.temporary_output(training):
+        run(model_args, data_args, training, recipe, callbacks=[meter])
+    if training.should_log:
+        print(meter.report(training.per_device_train_batch_size))
 
 
 if __name__ == "__main__":

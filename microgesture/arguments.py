@@ -8,11 +8,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
+
+# What `--dry_run` changes: two steps, one in each stage, then one evaluation and one checkpoint; nothing leaves home.
+DRY_RUN = {
+    "max_steps": 2, "stage2_start": 0.5, "logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "steps",
+    "eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "resume_from_checkpoint": None, "push_to_hub": False,
+    "report_to": "none",
+}  # fmt: skip
 
 
 @dataclass
@@ -177,13 +185,29 @@ class FGSGLTrainingArguments(TrainingArguments):
         default="highest",
         metadata={"help": "torch's float32 matrix products: highest, or medium (faster on some CPUs)."},
     )
+    # `world_size` itself is what transformers calls the number of processes that were started.
+    recipe_world_size: int | None = field(
+        default=None,
+        metadata={"aliases": ["--world_size"], "help": "Processes the recipe is meant for, all machines together."},
+    )
+    estimate: bool = field(
+        default=False, metadata={"help": "Print parameters, memory, steps and FLOPs of the run, and do nothing else."}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "Two steps on two clips with all that belongs to a run; nothing is kept."}
+    )
 
     def __post_init__(self) -> None:
         if self.hub_token is not None:
             raise ValueError(
                 "hub_token would be written to disk in clear text; log in once with `hf auth login` instead"
             )
+        for name, value in DRY_RUN.items() if self.dry_run else ():
+            setattr(self, name, value)
+        on_cpu: bool = self.use_cpu  # type: ignore[has-type]
+        self.use_cpu = on_cpu or self.estimate  # an estimate of a run in bf16 needs no GPU that has it
         super().__post_init__()
+        self.use_cpu = on_cpu
         _choose("fg_negatives", self.fg_negatives, ("batch", "global", "bank"))
         _choose("vision_tuning", self.vision_tuning, ("lora", "full", "frozen"))
         _choose("mlp_tuning", self.mlp_tuning, ("projector", "vit_mlp"))
@@ -262,15 +286,36 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _recipe_words(recipe: Path) -> list[str]:
-    """The recipe as command-line words, so that one parser types and checks both (YAML leaves 4e-5 a string)."""
+def read_recipe(recipe: Path) -> dict[str, Any]:
+    """The fields of a recipe; with a line `base: OTHER.yaml`, those of the other recipe that it does not name itself.
+
+    Raises:
+        FileNotFoundError: The recipe or its base is not there.
+        ValueError: A key stands twice, the file is no list of `name: value` lines, or the base has a base.
+    """
+    fields = _read_fields(recipe)
+    if "base" not in fields:
+        return fields
+    base = recipe.parent / fields.pop("base")
+    below = _read_fields(base)
+    if "base" in below:
+        raise ValueError(f"recipe {recipe} is based on {base.name}, which has a base itself; write out one of the two")
+    return below | fields
+
+
+def _read_fields(recipe: Path) -> dict[str, Any]:
     if not recipe.is_file():
         raise FileNotFoundError(f"recipe {recipe} does not exist; see the folder recipes/ for those that do")
     fields = _UniqueKeyLoader(recipe.read_text(encoding="utf-8")).get_single_data()
     if not isinstance(fields, dict):
         raise ValueError(f"recipe {recipe} must be a list of `name: value` lines")
+    return fields
+
+
+def _recipe_words(recipe: Path) -> list[str]:
+    """The recipe as command-line words, so that one parser types and checks both (YAML leaves 4e-5 a string)."""
     words: list[str] = []
-    for name, value in fields.items():
+    for name, value in read_recipe(recipe).items():
         if value is None:
             continue
         words.append(f"--{name}")

@@ -10,7 +10,6 @@ import yaml
 from microgesture.arguments import parse
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -22,19 +21,6 @@ def recipe(tmp_path):
         return [str(path)]
 
     return write
-
-
-def test_there_are_recipes() -> None:
-    assert {"synthetic.yaml", "utd_mhad.yaml"} <= {path.name for path in RECIPES}
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
-def test_every_recipe_parses(path: Path) -> None:
-    model, data, training, found = parse([str(path)])
-    assert found == path
-    assert data.dataset_dir
-    assert training.learning_rate > 0
-    assert model.num_frames >= 1
 
 
 def test_without_a_recipe_the_synthetic_one_runs() -> None:
