@@ -70,12 +70,14 @@ class DatasetInfo:
         version: Version of the data set or of its generator.
         mirrored: Whether the recordings are mirrored: `True`, `False` or `"unknown"`.
         classes: The classes in the order of their ids.
+        redistributable: Whether those who are seen, and the licence, allow passing the videos on; not said means no.
     """
 
     name: str
     version: str
     mirrored: bool | str
     classes: tuple[ClassInfo, ...]
+    redistributable: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -105,7 +107,9 @@ class DatasetInfo:
             classes = tuple(
                 ClassInfo(c["name"], c["text"], FGText(**c["default"], provenance="default")) for c in data["classes"]
             )
-            info = cls(data["name"], data["version"], data["mirrored"], classes)
+            info = cls(
+                data["name"], data["version"], data["mirrored"], classes, data.get("redistributable", False) is True
+            )
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
         for what, values in (("class name", info.names), ("category sentence", info.texts)):
@@ -190,7 +194,9 @@ def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
     files = {folder.name: [f"{folder}/**"]}
     if not (folder / METADATA_FILE).read_text(encoding="utf-8").strip():
         raise ValueError(f"{folder / METADATA_FILE} is empty; a split has at least one clip")
-    split = datasets.load_dataset("videofolder", data_files=files, split=folder.name, drop_labels=True)
+    split = datasets.load_dataset(
+        "videofolder", data_files=files, split=folder.name, drop_labels=True, metadata_filenames=[METADATA_FILE]
+    )
     unknown = sorted({str(label) for label in split["label"]} - set(info.names))
     if unknown:
         raise ValueError(f"{folder}/{METADATA_FILE} has labels that {LABELS_FILE} does not name: {unknown}")
