@@ -114,9 +114,9 @@ def _parquet(rows: list[dict[str, Any]], features: datasets.Features) -> bytes:
     """metadata.jsonl once more, with types: JSON has none for a column that is empty in one split and not in another,
     and `load_dataset` refuses splits whose types differ.
     """
-    typed = datasets.Features(features | {"label": datasets.Value("string")})
-    buffer = io.BytesIO()
-    datasets.Dataset.from_list([{n: row.get(n) for n in typed} for row in rows], features=typed).to_parquet(buffer)
+    label, buffer = features["label"], io.BytesIO()
+    table = [{name: row.get(name) for name in features} | {"label": label.str2int(row["label"])} for row in rows]
+    datasets.Dataset.from_list(table, features=features).to_parquet(buffer)
     return buffer.getvalue()
 
 

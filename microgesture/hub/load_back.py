@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 SEED = 0
-TOLERANCE = 1e-5  # of the answers, relative to their size
 CACHES = ("HF_HUB_CACHE", "HF_MODULES_CACHE", "HF_DATASETS_CACHE", "HF_XET_CACHE")
 
 Ask = Callable[[dict[str, Any], str], dict[str, Any]]
@@ -96,7 +95,8 @@ def model_answers(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
         out = model(pixel_values=processor.normalize(frames))
         tensors = {name: out[name] for name in ("logits", "fine_embeds", "class_embeds", "category_embeds")}
         tensors["words"] = model.base_model.fine_text_proj.project_prototypes()
-    settings = {name: getattr(config, name) for name in ("id2label", "category_texts", "attribute_words", "words")}
+    settings = {name: getattr(config, name) for name in ("id2label", "category_texts", "attribute_words")}
+    settings["precision"] = max(torch.finfo(parameter.dtype).eps for parameter in model.parameters())
     return {name: value.float() for name, value in tensors.items()}, settings
 
 
@@ -104,12 +104,13 @@ def compare(first: tuple[dict[str, Any], dict[str, Any]], second: tuple[dict[str
     """Greatest absolute differences; NaN where one is not a number.
 
     Returns:
-        `{"logits", "embeddings", "scale", "settings"}`: two differences, the greatest absolute logit, and the names
-        of the settings that differ.
+        `{"logits", "embeddings", "scale", "precision", "settings"}`: two differences, the greatest absolute logit, the
+        machine epsilon of the coarsest weights, and the names of the settings that differ.
     """
     differences = {
         name: float((value - second[0][name]).abs().max()) if value.shape == second[0][name].shape else float("nan")
         for name, value in first[0].items()
+        if value.numel()
     }
     logits = differences.pop("logits")
     others = list(differences.values())
@@ -117,7 +118,8 @@ def compare(first: tuple[dict[str, Any], dict[str, Any]], second: tuple[dict[str
         "logits": logits,
         "embeddings": float("nan") if any(value != value for value in others) else max(others),
         "scale": float(first[0]["logits"].abs().max()),
-        "settings": [name for name, value in first[1].items() if value != second[1][name]],
+        "precision": max(first[1]["precision"], second[1]["precision"]),
+        "settings": [n for n, value in first[1].items() if n != "precision" and value != second[1][n]],
     }
 
 

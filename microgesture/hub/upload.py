@@ -171,7 +171,7 @@ def send(upload: Upload, say: Say, *, revision: str | None = None, token: str | 
     where: dict[str, Any] = {"repo_type": upload.repo_type, "revision": revision}
     with plain_errors(upload.repo):
         there = api.list_repo_files(upload.repo, **where)
-        old = [name for name in there if name not in upload.files and re.fullmatch(upload.replaces, name)]
+        old = sorted(n for n in there if n not in upload.files and re.fullmatch(upload.replaces, n))
         operations: list[Any] = [CommitOperationAdd(name, source) for name, source in upload.files.items()]
         operations += [CommitOperationDelete(name) for name in old]
         message = f"Publish {len(upload.files)} files with microgesture"
