@@ -102,7 +102,8 @@ def parser() -> argparse.ArgumentParser:
         "push-data",
         help="publish a data set on the Hugging Face Hub",
         description="Publishes card, labels, splits and FG-Text of a data set, lists the files first, and loads the "
-        "commit back with load_dataset (with videos, it downloads them once).",
+        "commit back with load_dataset (with videos, it downloads them once). The column `subject` goes along: use "
+        "codes, not names.",
     )
     give.add_argument("folder", type=Path, metavar="DIR", help="a data set folder, e.g. data/synthetic")
     give.add_argument(

@@ -99,6 +99,20 @@ def test_a_run_publishes_its_complete_checkpoint_and_nothing_else(published) -> 
     assert said.index("to model me/tiny") < said.index("published: ")
 
 
+@pytest.mark.slow
+@pytest.mark.dist
+def test_of_two_processes_one_publishes(server, recipe, tmp_path) -> None:
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(closed_port())]
+    flags = ["--push_to_hub", "--hub_model_id", "me/two", "--hub_revision", "draft", "--num_train_epochs", "1"]
+    flags += ["--output_dir", str(tmp_path / "out"), "--stage2_start", "0"]
+    said = run(server, tmp_path, *launch, ROOT / "train_fgsgl.py", *recipe, *flags)
+    repo = server.repos["models/me/two"]
+    assert (set(repo.files("draft")), repo.files("main"), len(repo.commits)) == (WHOLE, {}, 2)
+    assert said.count("loaded back and compared: logits differ by at most 0, ") == 1
+    assert json.loads(repo.files("draft")["metrics.json"])["machine"]["processes"] == 2
+
+
 def test_nothing_of_the_run_holds_the_token_or_a_pickle_of_its_arguments(published) -> None:
     server, out, _ = published
     stored = [data for repo in server.repos.values() for tree in repo.commits.values() for data in tree.values()]

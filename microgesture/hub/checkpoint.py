@@ -180,8 +180,8 @@ def _content(api: HfApi, repo: str, commit: str | None, name: str) -> bytes:
 
 
 def _other_fields(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    names = sorted(set(theirs) | set(ours) - {"transformers_version"})
-    return ", ".join(name for name in names if theirs.get(name) != ours.get(name) and name != "transformers_version")
+    names = sorted((set(theirs) | set(ours)) - {"transformers_version", "dtype"})
+    return ", ".join(name for name in names if theirs.get(name) != ours.get(name))
 
 
 def publish(

@@ -202,4 +202,6 @@ def plain_errors(repo: str) -> Iterator[None]:
     except _NETWORK_ERROR as error:
         raise ConnectionError(f"{constants.ENDPOINT} cannot be reached ({error}); {_ATOMIC}") from error
     except RuntimeError as error:  # how huggingface_hub wraps what went wrong with one large file
+        if not isinstance(error.__cause__, _NETWORK_ERROR):
+            raise
         raise ConnectionError(f"{error} ({error.__cause__}); {_ATOMIC}") from error
