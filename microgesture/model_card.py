@@ -92,8 +92,8 @@ Code and weights are a reimplementation and not the authors' own.
 
 ## Licence
 
-Code and weights: Apache License 2.0. The data set keeps its own terms; whoever publishes weights trained on data given
-under an agreement has to see that the agreement allows it.
+Code and weights: Apache License 2.0. A published network that the run started from, and the data set, keep their own
+terms; whoever publishes weights trained on data given under an agreement has to see that the agreement allows it.
 """
 
 

@@ -48,7 +48,7 @@ def run(server: HubServer, home: Path, *argv: object, token: str | None = TOKEN,
     """Runs a command; everything it said."""
     done = subprocess.run(
         [sys.executable, *map(str, argv)], cwd=home, env=environment(server, home, token),
-        capture_output=True, text=True, timeout=200, check=False,
+        capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == status, said[-3000:]
@@ -211,7 +211,7 @@ def test_adapters_need_a_base_with_the_same_settings_and_the_same_code(published
     script = (
         "import sys\nfrom pathlib import Path\nfrom microgesture.hub.checkpoint import adapter_only\n"
         "for base in sys.argv[2:]:\n"
-        "    try:\n        adapter_only(Path(sys.argv[1]), 'me/x', base)\n"
+        "    try:\n        adapter_only(Path(sys.argv[1]), 'me/nowhere', base)\n"
         "    except (OSError, ValueError) as error:\n        print(base, type(error).__name__, error)\n"
     )
     said = run(server, tmp_path, "-c", script, out, *bases, "me/none").splitlines()
@@ -220,7 +220,7 @@ def test_adapters_need_a_base_with_the_same_settings_and_the_same_code(published
     assert said[1].endswith("config.json differs in embed_dim")
     assert said[2].endswith("no complete FG-SGL checkpoint; missing: video_fgsgl.py")
     assert "me/none FileNotFoundError the base me/none does not exist, or is private and not yours" in said[3]
-    assert "models/me/x" not in server.repos
+    assert "models/me/nowhere" not in server.repos
 
 
 @pytest.mark.slow
@@ -468,23 +468,23 @@ def test_push_data_with_videos_loads_as_a_video_data_set(server, tiny_dataset, t
     assert re.search(r"compared, row by row: .*train 24", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("options", "file", "old", "new", "message"),
     [
-        (lambda path, data: data[:-1] + b"?" if path.endswith("007.mp4") else data, "split .* not the .* of"),
-        (
-            lambda path, data: data.replace(b"Hand up", b"Hand down") if "metadata" in path else data,
-            "split .* not the",
-        ),
-        (lambda path, data: b"" if "metadata" in path else data, "cannot be loaded"),
+        (["--with-videos"], "clips/017.mp4", b"mdat", b"tadm", "split train loads 24 rows that are not the 24 of"),
+        ([], "train.jsonl", b"Hand up", b"Hand down", "split train loads 24 rows that are not the 24 of"),
+        ([], "test.jsonl", b"", b"?", "cannot be loaded"),
     ],
 )
-@pytest.mark.slow
-def test_a_data_set_that_comes_back_otherwise_is_an_error(server, tiny_dataset, tmp_path, fault, message) -> None:
-    server.serve = fault
+def test_a_data_set_that_comes_back_otherwise_is_an_error(
+    server, tiny_dataset, tmp_path, options, file, old, new, message
+) -> None:
+    server.serve = lambda path, data: data.replace(old, new, 1) if path.endswith(f"/{file}") else data
     folder = dataset_folder(tiny_dataset, tmp_path)
-    said = microgesture(server, tmp_path, "push-data", folder, "me/v", "--with-videos", status=1)
-    assert re.search(f"me/v at commit .*{message}.*do not use this commit", said)
+    said = microgesture(server, tmp_path, "push-data", folder, "me/v", *options, status=1)
+    assert re.search(f"me/v at commit .*{message}.*", said)
+    assert "do not use this commit" in said
 
 
 def test_a_data_set_without_card_or_licence_is_not_published(tiny_dataset, tmp_path) -> None:
