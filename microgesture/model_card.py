@@ -132,7 +132,7 @@ def model_card(
     classes = zip(range(len(labels)), labels, texts or [""] * len(labels), strict=True)
     body = [
         f"# FG-SGL{about}",
-        f"Recognises {len(labels)} micro-gestures in short video clips, after *FG-SGL: Fine-Grained Semantic Guidance "
+        f"Tells {len(labels)} gestures apart in short video clips, after *FG-SGL: Fine-Grained Semantic Guidance "
         "Learning via Motion Process Decomposition for Micro-Gesture Recognition* (arXiv 2603.16269).",
         load + "`trust_remote_code` runs the Python files of the repository named there; look at them first.",
         _USE,
@@ -200,7 +200,8 @@ def _training(record: dict[str, Any]) -> list[str]:
         f"Data set {code(record['dataset'])}, version {code(record['dataset_version'])}; commit "
         f"{code(record['commit'])}; step {record['chosen_step']} of {record['steps']}, stage "
         f"{record['chosen_stage']}, chosen by {code(record['chosen_by'])} on the validation split: {score}.",
-        f"Recipe {code(record['recipe'])}, as it was run:",
+        f"Recipe {code(record['recipe'])}, with what the command line changed of the training settings (all else stands "
+        "in `metrics.json` and `config.json`):",
         block("yaml", settings),
         "Loss terms at the end of each stage:",
         block("json", json.dumps(record["stage_losses"], indent=1)),

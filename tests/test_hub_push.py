@@ -21,6 +21,7 @@ from huggingface_hub import ModelCard
 
 import train_fgsgl
 from microgesture import arguments
+from microgesture.data import load
 from microgesture.hub import checkpoint as hub
 from microgesture.hub.dataset import dataset_upload
 from microgesture.model_card import model_card
@@ -466,6 +467,13 @@ def test_push_data_with_videos_loads_as_a_video_data_set(server, tiny_dataset, t
     assert "train/clips/ (24 files)" in said
     assert "removed from me/v (its history still has them): data/train.jsonl, train/clips/old.mp4" in said
     assert re.search(r"compared, row by row: .*train 24", said)
+    for name, data in files.items():  # downloaded as it is, it is a data set folder like the one it came from
+        path = tmp_path / "downloaded" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    again = load(tmp_path / "downloaded")
+    for split, rows in load(folder).items():
+        assert again[split].remove_columns("video").to_list() == rows.remove_columns("video").to_list()
 
 
 @pytest.mark.slow
