@@ -29,6 +29,8 @@ from microgesture.data.fg_text import VOCABULARY
 from microgesture.data.frame_cache import FrameCache
 from microgesture.distributed import whole_weights
 from microgesture.from_scratch import start_tower
+from microgesture.hub.checkpoint import publish, whole_checkpoint
+from microgesture.hub.upload import open_repo
 from microgesture.model_card import write_model_card
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
 from microgesture.text_bank import TextBank
@@ -259,7 +261,30 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
             model.save_pretrained(output)
             trainer.processing_class.save_pretrained(output)
             record = write_run_record(output, trainer, about, recipe)
-            write_model_card(output, model.config, record)
+            write_model_card(output, model.config.to_dict(), record)
+
+
+def hub_options(training: FGSGLTrainingArguments) -> dict[str, Any]:
+    """The Trainer's own flags of --push_to_hub, as `microgesture.hub` takes them."""
+    return {"private": training.hub_private_repo, "revision": training.hub_revision, "token": training.hub_token}
+
+
+def push(training: FGSGLTrainingArguments) -> None:
+    """Publishes the complete checkpoint, as `microgesture push` does.
+
+    Raises:
+        SystemExit: It could not be published; the checkpoint is on disk all the same.
+    """
+    output, repo = Path(training.output_dir), str(training.hub_model_id)
+    try:
+        upload = whole_checkpoint(output, repo)
+        print(upload.listing())
+        publish(output, upload, print, **hub_options(training))
+    except (OSError, ValueError) as error:
+        raise SystemExit(
+            f"the run has ended and its checkpoint is whole in {output}, but: {error}. "
+            f"To publish it later: microgesture push {output} {repo}"
+        ) from error
 
 
 def use_all_cores(training: FGSGLTrainingArguments) -> None:
@@ -277,6 +302,9 @@ def run(
 ) -> None:
     """Trains and exports."""
     checkpoint = find_checkpoint(training)
+    if training.push_to_hub and training.process_index == 0:  # now, and not after hours of training
+        repo = training.hub_model_id or Path(training.output_dir).absolute().name
+        training.hub_model_id = open_repo(repo, **hub_options(training))
     trainer, about = build_trainer(model_args, data_args, training)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -285,6 +313,8 @@ def run(
         print("sentences:", json.dumps(about["sentences"]))
     trainer.train(resume_from_checkpoint=checkpoint)
     export(trainer, about, recipe)
+    if training.push_to_hub and training.process_index == 0:
+        push(training)
     if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
         print(f"checkpoint: {training.output_dir}")

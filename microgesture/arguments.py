@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
 
@@ -145,6 +146,14 @@ class FGSGLTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint (paper: yes)."})
     metric_for_best_model: str | None = field(default="top1", metadata={"help": "Chooses the best (paper: top-1)."})
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
+    hub_strategy: HubStrategy | str = field(
+        default="end", metadata={"help": "With --push_to_hub: the complete checkpoint is published at the end."}
+    )
+    hub_token: str | None = field(
+        default=None,
+        repr=False,
+        metadata={"help": "With --push_to_hub; others may see command lines, so rather use `hf auth login`."},
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: the losses need them."})
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Not needed: a loss that is no number stops the run."}
@@ -198,16 +207,17 @@ class FGSGLTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        if self.hub_token is not None:
-            raise ValueError(
-                "hub_token would be written to disk in clear text; log in once with `hf auth login` instead"
-            )
         for name, value in DRY_RUN.items() if self.dry_run else ():
             setattr(self, name, value)
         on_cpu: bool = self.use_cpu  # type: ignore[has-type]
         self.use_cpu = on_cpu or self.estimate  # an estimate of a run in bf16 needs no GPU that has it
         super().__post_init__()
         self.use_cpu = on_cpu
+        if self.push_to_hub and self.hub_strategy != HubStrategy.END:
+            raise ValueError(
+                f"hub_strategy is {HubStrategy(self.hub_strategy).value!r}; only 'end' is there: what a run saves on "
+                "its way is no complete checkpoint, and its optimizer state is nobody else's business"
+            )
         _choose("fg_negatives", self.fg_negatives, ("batch", "global", "bank"))
         _choose("vision_tuning", self.vision_tuning, ("lora", "full", "frozen"))
         _choose("mlp_tuning", self.mlp_tuning, ("projector", "vit_mlp"))
@@ -223,6 +233,10 @@ class FGSGLTrainingArguments(TrainingArguments):
             raise ValueError(f"stage2_start is {self.stage2_start}; it is a share of training, from 0 to below 1")
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay false: the losses need the sentence of each clip")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Whatever pickles the arguments (`training_args.bin`, a worker process) never gets the token."""
+        return self.__dict__ | {"hub_token": None}
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -309,6 +323,11 @@ def _read_fields(recipe: Path) -> dict[str, Any]:
     fields = _UniqueKeyLoader(recipe.read_text(encoding="utf-8")).get_single_data()
     if not isinstance(fields, dict):
         raise ValueError(f"recipe {recipe} must be a list of `name: value` lines")
+    if "hub_token" in fields:
+        raise ValueError(
+            f"recipe {recipe}: hub_token would be written to disk and published with the recipe; log in once with "
+            "`hf auth login`, or set HF_TOKEN"
+        )
     return fields
 
 

@@ -164,6 +164,32 @@ def add_annotate(commands: argparse._SubParsersAction) -> None:
     use.set_defaults(run=annotate_apply)
 
 
+def push(args: argparse.Namespace) -> None:
+    """Publishes a checkpoint, or its adapters alone."""
+    from microgesture.hub.checkpoint import adapter_only, publish, whole_checkpoint
+
+    if args.adapter != (args.base is not None):
+        raise ValueError(
+            "--adapter and --base belong together: adapters are of no use without the network they change"
+        )
+    upload = (
+        adapter_only(args.folder, args.repo, args.base) if args.adapter else whole_checkpoint(args.folder, args.repo)
+    )
+    print(upload.listing())
+    if not args.dry_run:
+        publish(args.folder, upload, print, private=args.private, revision=args.revision)
+
+
+def push_data(args: argparse.Namespace) -> None:
+    """Publishes a data set."""
+    from microgesture.hub.dataset import dataset_upload, publish_dataset
+
+    upload = dataset_upload(args.folder, args.repo, args.with_videos)
+    print(upload.listing())
+    if not args.dry_run:
+        publish_dataset(args.folder, upload, print, private=args.private, revision=args.revision)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     whole = argparse.ArgumentParser(prog="microgesture", description="Micro-gestures in video: FG-SGL.")
@@ -196,6 +222,36 @@ def parser() -> argparse.ArgumentParser:
     look.add_argument("files", type=Path, nargs="+", help="video clips, each with one gesture")
     look.set_defaults(run=predict)
     add_annotate(commands)
+    send = commands.add_parser(
+        "push",
+        help="publish a checkpoint on the Hugging Face Hub",
+        description="Publishes a checkpoint on the Hugging Face Hub: lists the files, loads the checkpoint, sends all "
+        "in one commit, loads that commit back into empty caches, and compares the answers. Loading runs the Python "
+        "files of the checkpoint, here as for everybody who uses it.",
+    )
+    send.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder of a trained checkpoint, e.g. outputs/synthetic"
+    )
+    send.add_argument("--adapter", action="store_true", help="only LoRA, heads and prototypes (see --base)")
+    send.add_argument("--base", metavar="REPO", help="repository of the network that the run started from")
+    send.set_defaults(run=push)
+    give = commands.add_parser(
+        "push-data",
+        help="publish a data set on the Hugging Face Hub",
+        description="Publishes card, labels, splits and FG-Text of a data set, lists the files first, and loads the "
+        "commit back with load_dataset (with videos, it downloads them once). The column `subject` goes along: use "
+        "codes, not names.",
+    )
+    give.add_argument("folder", type=Path, metavar="DIR", help="a data set folder, e.g. data/synthetic")
+    give.add_argument(
+        "--with-videos", action="store_true", help='also clips and keypoints; labels.json must say "redistributable"'
+    )
+    give.set_defaults(run=push_data)
+    for command in (send, give):
+        command.add_argument("repo", metavar="REPO", help="OWNER/NAME on the Hub; made if it is not there")
+        command.add_argument("--private", action="store_const", const=True, help="make the repository private")
+        command.add_argument("--revision", metavar="BRANCH", help="another branch than main; made if it is not there")
+        command.add_argument("--dry-run", action="store_true", help="list the files, and publish nothing")
     return whole
 
 

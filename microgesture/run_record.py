@@ -100,8 +100,9 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
         "train_seconds": next((e["train_runtime"] for e in reversed(state.log_history) if "train_runtime" in e), None),
         "log": state.log_history,
     }
-    write_text(output / RECORD_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return record
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    write_text(output / RECORD_FILE, text)
+    return dict(json.loads(text))
 
 
 def recipe_fields(recipe: Path) -> dict[str, Any]:
@@ -110,7 +111,11 @@ def recipe_fields(recipe: Path) -> dict[str, Any]:
     backbone = fields.get("backbone")
     if backbone and Path(backbone).expanduser().is_dir():
         fields["backbone"] = Path(backbone).name
-    return {name: value for name, value in fields.items() if not name.endswith("_dir")}
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for name, value in fields.items()
+        if not name.endswith("_dir")
+    }
 
 
 def run_arguments(args: Any) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from microgesture.arguments import parse
@@ -64,6 +66,7 @@ def test_defaults_are_the_papers(recipe) -> None:
         ),
         ({"backbone_revision": "main"}, [], "backbone_revision is 'main' but no backbone is given"),
         ({"hub_token": "hf_x"}, [], "hub_token would be written to disk"),
+        ({"push_to_hub": True, "hub_strategy": "every_save"}, [], "hub_strategy is 'every_save'; only 'end' is there"),
         ({"fg_negatives": "all"}, [], "fg_negatives is 'all'; choose one of: batch, global"),
         ({"vision_tuning": "some"}, [], "vision_tuning is 'some'"),
         ({"mlp_tuning": "none"}, [], "mlp_tuning is 'none'"),
@@ -83,6 +86,16 @@ def test_defaults_are_the_papers(recipe) -> None:
 def test_refusals(recipe, fields: dict, argv: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse([*recipe(**fields), *argv])
+
+
+def test_a_token_on_the_command_line_is_used_and_never_written(recipe) -> None:
+    training = parse([*recipe(push_to_hub=True), "--hub_token", "hf_secret"])[2]
+    assert training.hub_token == "hf_secret"
+    assert training.hub_strategy == "end"
+    file = io.BytesIO()
+    torch.save(training, file)
+    for text in (file.getvalue(), repr(training).encode(), str(training).encode(), training.to_json_string().encode()):
+        assert b"hf_secret" not in text
 
 
 def test_a_value_of_the_wrong_type_names_its_key(recipe, capsys) -> None:

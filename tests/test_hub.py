@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import DIRECTIONS, moving_square, write_video
+from huggingface_hub import ModelCard
 
 import train_fgsgl
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -99,7 +100,7 @@ def test_a_checkpoint_is_complete(checkpoint: Path) -> None:
     model = FGSGLForVideoClassification.from_pretrained(checkpoint)
     assert model.fgsgl.class_text_proj.prototypes.any(dim=1).all()
     card = (checkpoint / "README.md").read_text()
-    assert card.startswith("---\nlicense:")
+    assert ModelCard(card).data.license == "apache-2.0"
     assert "trust_remote_code=True" in card
     assert "8 clips" in card
 

@@ -90,6 +90,7 @@ class DatasetInfo:
         classes: The classes in the order of their ids.
         leak: Whether the same people may be on both sides of the splits; every result says so.
         expected: How many clips each split is known to have.
+        redistributable: Whether those who are seen, and the licence, allow passing the videos on; not said means no.
     """
 
     name: str
@@ -98,6 +99,7 @@ class DatasetInfo:
     classes: tuple[ClassInfo, ...]
     leak: bool = False
     expected: dict[str, int] = field(default_factory=dict)
+    redistributable: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -140,7 +142,8 @@ class DatasetInfo:
             leak, expected = data.get("leak", False), data.get("expected", {})
             if not isinstance(leak, bool) or not isinstance(expected, dict):
                 raise TypeError(f"leak is true or false, expected names splits and clips: {leak!r}, {expected!r}")
-            info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected)
+            allowed = data.get("redistributable", False) is True
+            info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected, allowed)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
         for what, values in (("class name", info.names), ("category sentence", info.texts)):
@@ -252,7 +255,9 @@ def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
     files = {folder.name: [f"{folder}/**"]}
     if not (folder / METADATA_FILE).read_text(encoding="utf-8").strip():
         raise ValueError(f"{folder / METADATA_FILE} is empty; a split has at least one clip")
-    split = datasets.load_dataset("videofolder", data_files=files, split=folder.name, drop_labels=True)
+    split = datasets.load_dataset(
+        "videofolder", data_files=files, split=folder.name, drop_labels=True, metadata_filenames=[METADATA_FILE]
+    )
     unknown = sorted({str(label) for label in split["label"]} - set(info.names))
     if unknown:
         raise ValueError(f"{folder}/{METADATA_FILE} has labels that {LABELS_FILE} does not name: {unknown}")

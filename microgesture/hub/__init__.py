@@ -1,0 +1,1 @@
+"""Publishing on the Hugging Face Hub: checkpoints, adapters and data sets."""
