@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from configuration_fgsgl import FGSGLConfig
-from microgesture import adapters, arguments, semantics, tiny
+from microgesture import adapters, arguments, checkpoints, launch, semantics, starting_weights, tiny
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
@@ -27,6 +26,7 @@ from microgesture.data.frame_cache import FrameCache
 from microgesture.distributed import whole_weights
 from microgesture.from_scratch import start_tower
 from microgesture.model_card import write_model_card
+from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
@@ -73,32 +73,56 @@ def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
     return folder
 
 
-def find_checkpoint(training: FGSGLTrainingArguments) -> str | None:
-    """The checkpoint to go on from, if one was asked for.
+def build_model(
+    model_args: ModelArguments,
+    training: FGSGLTrainingArguments,
+    config: FGSGLConfig,
+    sem: semantics.Semantics,
+    checkpoint: Path | None = None,
+) -> Any:
+    """The network with its first weights, ready to train: from nothing, from `--init_from`, or to be resumed.
 
-    Raises:
-        FileExistsError: The output folder holds another run's checkpoints.
-        FileNotFoundError: There is none to go on from.
+    Args:
+        model_args: What the network is.
+        training: How it is trained.
+        config: Its configuration.
+        sem: Prototypes of the data.
+        checkpoint: The checkpoint that the Trainer will go on from.
     """
+    set_seed(training.seed)
+    source = checkpoint or (training.init_from and Path(training.init_from))
+    attention = {"attn_implementation": model_args.attn_implementation}
+    if source:
+        model = starting_weights.read(FGSGLForVideoClassification, source, config, **attention)
+    else:
+        model = FGSGLForVideoClassification._from_config(config, **attention)
+        if training.vision_tuning == "full":
+            with whole_weights(model, change=True):
+                start_tower(model.base_model.vision_tower)
+    sem.apply_to(model)
     output = Path(training.output_dir)
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
-    wanted = training.resume_from_checkpoint
-    if wanted is None:
-        if last is not None:
-            raise FileExistsError(
-                f"{output} already holds checkpoints of a run ({Path(last).name}). Go on with it by "
-                "--resume_from_checkpoint last, choose another --output_dir, or delete the folder"
-            )
-        return None
-    if wanted.lower() in ("last", "true"):
-        if last is None:
-            raise FileNotFoundError(f"{output} holds no checkpoint to go on from; leave out --resume_from_checkpoint")
-        return last
-    return wanted
+    if training.vision_tuning == "lora" and (checkpoint is None or not (output / starting_weights.BASE).is_dir()):
+        starting_weights.write_base(model, output, training.should_save)
+    model = adapters.prepare(
+        model,
+        terms=training.terms,
+        vision_tuning=training.vision_tuning,
+        mlp_tuning=training.mlp_tuning,
+        lora_r=training.lora_r,
+        lora_alpha=training.lora_alpha,
+        lora_dropout=training.lora_dropout,
+        adapter_dtype=training.adapter_dtype,
+    )
+    if source and checkpoint is None and starting_weights.holds_adapters(source):
+        starting_weights.read_adapters(model, source)
+    return model
 
 
 def build_trainer(
-    model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training: FGSGLTrainingArguments,
+    checkpoint: Path | None = None,
 ) -> tuple[FGSGLTrainer, dict[str, Any]]:
     """Data, network and Trainer of a run, ready to train.
 
@@ -133,21 +157,7 @@ def build_trainer(
         for name, cache in caches.items():
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
     clips["train"].sentence_ids = sem.sentence_ids
-    set_seed(training.seed)
-    model = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
-    if training.vision_tuning == "full":
-        start_tower(model.base_model.vision_tower)
-    sem.apply_to(model)
-    model = adapters.prepare(
-        model,
-        terms=training.terms,
-        vision_tuning=training.vision_tuning,
-        mlp_tuning=training.mlp_tuning,
-        lora_r=training.lora_r,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        adapter_dtype=training.adapter_dtype,
-    )
+    model = build_model(model_args, training, config, sem, checkpoint)
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
@@ -175,14 +185,27 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
     output = Path(trainer.args.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model)
     with whole_weights(model):
-        if trainer.is_world_process_zero():
+        if not trainer.is_world_process_zero():
+            return
+        with checkpoints.explaining("the complete checkpoint", output), checkpoints.publishing(output) as folder:
             if trainer.args.vision_tuning == "lora":
-                model.save_pretrained(output / "adapter")  # what was trained, alone: small, needs the base and PEFT
+                model.save_pretrained(folder / "adapter")  # what was trained, alone: small, needs the base and PEFT
             model = adapters.merge(model)
-            model.save_pretrained(output)
-            trainer.processing_class.save_pretrained(output)
-            record = write_run_record(output, trainer, about, recipe)
-            write_model_card(output, model.config, record)
+            model.save_pretrained(folder)
+            trainer.processing_class.save_pretrained(folder)
+            record = write_run_record(folder, trainer, about, recipe)
+            write_model_card(folder, model.config, record)
+
+
+def run(trainer: FGSGLTrainer, checkpoint: Path | None) -> bool:
+    """Trains; `False` if SIGTERM ended it, and then a checkpoint is written."""
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except Interrupted as stop:
+        if trainer.args.should_log:
+            print(stop)
+        return False
+    return True
 
 
 def use_all_cores(training: FGSGLTrainingArguments) -> None:
@@ -193,16 +216,21 @@ def use_all_cores(training: FGSGLTrainingArguments) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs one recipe."""
-    model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    launch.check(os.environ, arguments.command_words(argv)[0], argv)
+    model_args, data_args, training, recipe = arguments.parse(argv)
     logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
     use_all_cores(training)
     torch.set_float32_matmul_precision(training.matmul_precision)
-    checkpoint = find_checkpoint(training)
-    trainer, about = build_trainer(model_args, data_args, training)
+    checkpoint = checkpoints.find(training)
+    if training.should_save:
+        checkpoints.tidy(Path(training.output_dir))
+    trainer, about = build_trainer(model_args, data_args, training, checkpoint)
     if training.should_log:
         print(format_parameters(about["parameters"]))
         print("sentences:", json.dumps(about["sentences"]))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if not run(trainer, checkpoint):
+        raise SystemExit(EXIT_STATUS)
     export(trainer, about, recipe)
     if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
