@@ -17,10 +17,20 @@ from typing import Any
 import torch
 from accelerate.utils.memory import clear_device_cache
 from transformers import TrainerCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from configuration_fgsgl import FGSGLConfig
-from microgesture import adapters, arguments, backbones, dry_run, estimate, semantics, tiny
+from microgesture import (
+    adapters,
+    arguments,
+    backbones,
+    checkpoints,
+    dry_run,
+    estimate,
+    launch,
+    semantics,
+    starting_weights,
+    tiny,
+)
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
@@ -32,6 +42,7 @@ from microgesture.from_scratch import start_tower
 from microgesture.hub.checkpoint import publish, whole_checkpoint
 from microgesture.hub.upload import open_repo
 from microgesture.model_card import write_model_card
+from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
@@ -69,7 +80,9 @@ def build_config(args: ModelArguments, info: DatasetInfo, fields: dict[str, Any]
     return FGSGLConfig(**fields, **head_fields(args, info))
 
 
-def build_network(args: ModelArguments, info: DatasetInfo, whole_tower: bool) -> FGSGLForVideoClassification:
+def first_weights(
+    args: ModelArguments, config: FGSGLConfig, info: DatasetInfo, whole_tower: bool
+) -> FGSGLForVideoClassification:
     """The network at the start of training: on published weights, or from nothing."""
     if args.backbone:
         return backbones.from_backbone(
@@ -79,11 +92,10 @@ def build_network(args: ModelArguments, info: DatasetInfo, whole_tower: bool) ->
             attn_implementation=args.attn_implementation,
             **head_fields(args, info),
         )
-    model = FGSGLForVideoClassification._from_config(
-        build_config(args, info, network_fields(args)), attn_implementation=args.attn_implementation
-    )
+    model = FGSGLForVideoClassification._from_config(config, attn_implementation=args.attn_implementation)
     if whole_tower:
-        start_tower(model.base_model.vision_tower)
+        with whole_weights(model, change=True):
+            start_tower(model.base_model.vision_tower)
     else:
         logger.warning("no backbone is given, and the vision tower is not trained as a whole: it keeps random weights")
     return model
@@ -120,28 +132,39 @@ def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
     return folder
 
 
-def find_checkpoint(training: FGSGLTrainingArguments) -> str | None:
-    """The checkpoint to go on from, if one was asked for.
+def build_model(
+    model_args: ModelArguments,
+    training: FGSGLTrainingArguments,
+    config: FGSGLConfig,
+    info: DatasetInfo,
+    sem: semantics.Semantics,
+    checkpoint: Path | None = None,
+) -> Any:
+    """The network, ready to train: from its first weights, from `--init_from`, or to be resumed.
 
-    Raises:
-        FileExistsError: The output folder holds another run's checkpoints.
-        FileNotFoundError: There is none to go on from.
+    Args:
+        model_args: What the network is.
+        training: How it is trained.
+        config: Its configuration.
+        info: The classes.
+        sem: Prototypes of the data.
+        checkpoint: The checkpoint that the Trainer will go on from.
     """
+    set_seed(training.seed)
+    source = checkpoint or (training.init_from and Path(training.init_from))
+    if source:
+        attention = model_args.attn_implementation
+        model = starting_weights.read(FGSGLForVideoClassification, source, config, attn_implementation=attention)
+    else:
+        model = first_weights(model_args, config, info, whole_tower=training.vision_tuning == "full")
+    sem.apply_to(model)
     output = Path(training.output_dir)
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
-    wanted = training.resume_from_checkpoint
-    if wanted is None:
-        if last is not None:
-            raise FileExistsError(
-                f"{output} already holds checkpoints of a run ({Path(last).name}). Go on with it by "
-                "--resume_from_checkpoint last, choose another --output_dir, or delete the folder"
-            )
-        return None
-    if wanted.lower() in ("last", "true"):
-        if last is None:
-            raise FileNotFoundError(f"{output} holds no checkpoint to go on from; leave out --resume_from_checkpoint")
-        return last
-    return wanted
+    if training.vision_tuning == "lora" and (checkpoint is None or not (output / starting_weights.BASE).is_dir()):
+        starting_weights.write_base(model, output, training.should_save)
+    model = adapt(model, training)
+    if source and checkpoint is None and starting_weights.holds_adapters(source):
+        starting_weights.read_adapters(model, source)
+    return model
 
 
 def adapt(model: Any, training: FGSGLTrainingArguments) -> Any:
@@ -178,7 +201,10 @@ def estimated(model_args: ModelArguments, data_args: DataArguments, training: FG
 
 
 def build_trainer(
-    model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training: FGSGLTrainingArguments,
+    checkpoint: Path | None = None,
 ) -> tuple[FGSGLTrainer, dict[str, Any]]:
     """Data, network and Trainer of a run, ready to train.
 
@@ -222,10 +248,7 @@ def build_trainer(
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
-    set_seed(training.seed)
-    model = build_network(model_args, info, whole_tower=training.vision_tuning == "full")
-    sem.apply_to(model)
-    model = adapt(model, training)
+    model = build_model(model_args, training, config, info, sem, checkpoint)
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
@@ -254,14 +277,16 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
     output = Path(trainer.args.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model)
     with whole_weights(model):
-        if trainer.is_world_process_zero():
+        if not trainer.is_world_process_zero():
+            return
+        with checkpoints.explaining("the complete checkpoint", output), checkpoints.publishing(output) as folder:
             if trainer.args.vision_tuning == "lora":
-                model.save_pretrained(output / "adapter")  # what was trained, alone: small, needs the base and PEFT
+                model.save_pretrained(folder / "adapter")  # what was trained, alone: small, needs the base and PEFT
             model = adapters.merge(model)
-            model.save_pretrained(output)
-            trainer.processing_class.save_pretrained(output)
-            record = write_run_record(output, trainer, about, recipe)
-            write_model_card(output, model.config.to_dict(), record)
+            model.save_pretrained(folder)
+            trainer.processing_class.save_pretrained(folder)
+            record = write_run_record(folder, trainer, about, recipe)
+            write_model_card(folder, model.config.to_dict(), record)
 
 
 def hub_options(training: FGSGLTrainingArguments) -> dict[str, Any]:
@@ -287,6 +312,17 @@ def push(training: FGSGLTrainingArguments) -> None:
         ) from error
 
 
+def train(trainer: FGSGLTrainer, checkpoint: Path | None) -> bool:
+    """Trains; `False` if SIGTERM ended it, and then a checkpoint is written."""
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except Interrupted as stop:
+        if trainer.args.should_log:
+            print(stop)
+        return False
+    return True
+
+
 def use_all_cores(training: FGSGLTrainingArguments) -> None:
     """Gives a CPU process its share of the cores; `accelerate launch` would leave it one thread."""
     if training.device.type == "cpu" and "ACCELERATE_MIXED_PRECISION" in os.environ:
@@ -301,17 +337,20 @@ def run(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """Trains and exports."""
-    checkpoint = find_checkpoint(training)
+    checkpoint = checkpoints.find(training)
+    if training.should_save:
+        checkpoints.tidy(Path(training.output_dir))
     if training.push_to_hub and training.process_index == 0:  # now, and not after hours of training
         repo = training.hub_model_id or Path(training.output_dir).absolute().name
         training.hub_model_id = open_repo(repo, **hub_options(training))
-    trainer, about = build_trainer(model_args, data_args, training)
+    trainer, about = build_trainer(model_args, data_args, training, checkpoint)
     for callback in callbacks:
         trainer.add_callback(callback)
     if training.should_log:
         print(format_parameters(about["parameters"]))
         print("sentences:", json.dumps(about["sentences"]))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if not train(trainer, checkpoint):
+        raise SystemExit(EXIT_STATUS)
     export(trainer, about, recipe)
     if training.push_to_hub and training.process_index == 0:
         push(training)
@@ -322,7 +361,11 @@ def run(
 
 def main(argv: list[str] | None = None) -> None:
     """Runs one recipe, or says what it would cost, or whether it would run."""
-    model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    words = arguments.command_words(argv)[0]
+    if not {"--estimate", "--dry_run"} & set(words):  # neither is the run itself, so one process will do
+        launch.check(os.environ, words, argv)
+    model_args, data_args, training, recipe = arguments.parse(argv)
     logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
     if training.estimate:
         print(estimated(model_args, data_args, training))

@@ -14,6 +14,8 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
+from microgesture import launch
+
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
 
 # What `--dry_run` changes: two steps, one in each stage, then one evaluation and one checkpoint; nothing leaves home.
@@ -190,6 +192,14 @@ class FGSGLTrainingArguments(TrainingArguments):
     adapter_dtype: str = field(
         default="float32", metadata={"help": "Adapters and frozen weights: float32, or bfloat16 (with --bf16)."}
     )
+    resume: bool = field(
+        default=False,
+        metadata={"help": "Go on from the last whole checkpoint in output_dir; start from the beginning without one."},
+    )
+    init_from: str | None = field(
+        default=None,
+        metadata={"help": "Start from the weights of this checkpoint folder, with a new optimizer and schedule."},
+    )
     matmul_precision: str = field(
         default="highest",
         metadata={"help": "torch's float32 matrix products: highest, or medium (faster on some CPUs)."},
@@ -263,8 +273,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         ValueError: A key is unknown, stands twice, or the recipe is no list of `name: value` lines.
         SystemExit: A value has the wrong type; the message names the key.
     """
-    argv = list(argv)
-    recipe = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else DEFAULT_RECIPE
+    words, recipe = command_words(argv)
     parser = HfArgumentParser(
         (ModelArguments, DataArguments, FGSGLTrainingArguments),
         prog="train_fgsgl.py",
@@ -272,21 +281,39 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         description="Trains FG-SGL. Without a recipe it runs recipes/synthetic.yaml.",
         allow_abbrev=False,
     )
-    words = _recipe_words(recipe) if not {"-h", "--help"} & set(argv) else []
-    if "--deepspeed" in (*words, *argv):
-        # Without a launcher DeepSpeed would look for MPI; one process on this machine needs none.
-        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-        for name, value in alone.items():
+    if launch.deepspeed_config(os.environ, words) is not None:
+        for name, value in launch.ALONE.items():
             os.environ.setdefault(name, value)
     model, data, training, rest = parser.parse_args_into_dataclasses(
-        args=[*words, *argv], look_for_args_file=False, return_remaining_strings=True
+        args=words, look_for_args_file=False, return_remaining_strings=True
     )
     if rest:
+        if rest[0].partition("=")[0].replace("-", "_") == "__warmup_ratio":
+            raise ValueError("warmup_ratio no longer exists; write warmup_steps, where below 1 means a share: 0.03")
         known = [option for action in parser._actions for option in action.option_strings]
         near = difflib.get_close_matches(rest[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see --help for all of them"
         raise ValueError(f"{rest[0]} is no setting of train_fgsgl.py (recipe {recipe} or command line){hint}")
     return model, data, training, recipe
+
+
+def command_words(argv: Sequence[str]) -> tuple[list[str], Path]:
+    """The recipe and the command line as one list of command-line words, where the later one wins.
+
+    Args:
+        argv: The command line without the program's name.
+
+    Returns:
+        The words, and the recipe's path.
+
+    Raises:
+        FileNotFoundError: The recipe is not there.
+        ValueError: The recipe is no list of `name: value` lines, or names one twice.
+    """
+    argv = list(argv)
+    recipe = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else DEFAULT_RECIPE
+    words = _recipe_words(recipe) if not {"-h", "--help"} & set(argv) else []
+    return [*words, *argv], recipe
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -49,16 +49,17 @@ def _several() -> bool:
 
 
 @contextmanager
-def whole_weights(model: torch.nn.Module) -> Iterator[None]:
+def whole_weights(model: torch.nn.Module, change: bool = False) -> Iterator[None]:
     """Inside, every process has every weight, also where DeepSpeed ZeRO-3 gives each only a shard.
 
     Args:
         model: The network; every process has to enter.
+        change: Whether weights are changed inside, by every process alike.
     """
     if not is_deepspeed_zero3_enabled():
         yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+    with deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0 if change else None):
         yield

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -19,13 +19,14 @@ from microgesture.evaluation.metrics import classification_metrics
 from microgesture.failures import LossWatch, explained_out_of_memory
 from microgesture.losses.contrastive import info_nce, prototype_nce
 from microgesture.negatives import StepShare, share_step
+from microgesture.resumable_trainer import ResumableTrainer
 from microgesture.schedule import stage, term_weights
 
 EVALUATION_METRICS = ("correct", "total", "top1", "macro_f1")
 NO_NEGATIVE = "fg_without_negative"
 
 
-class FGSGLTrainer(Trainer):
+class FGSGLTrainer(ResumableTrainer):
     """Trains FG-SGL: `L = L_cls + λ_cp·L_cp + λ_fg·L_fg` (eq. 3).
 
     Args:
