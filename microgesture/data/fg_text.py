@@ -27,6 +27,8 @@ _INITIATORS = {
     "both_arms": ("both arms", True),
     "leg": ("leg", False),
     "both_legs": ("both legs", True),
+    "foot": ("foot", False),
+    "both_feet": ("both feet", True),
     "shoulders": ("shoulders", True),
     "neck": ("neck", False),
     "head": ("head", False),
@@ -36,9 +38,9 @@ _INITIATORS = {
 }
 
 _RECEIVERS = (
-    "none", "air", "head", "hat", "hair", "forehead", "eyes", "face", "ear", "mouth", "lips", "jaw", "neck",
+    "none", "air", "head", "hat", "hair", "forehead", "eyes", "nose", "face", "ear", "mouth", "lips", "jaw", "neck",
     "suprasternal_notch", "collar", "chest", "back", "body", "arm", "hands", "fingers", "waist", "clothes",
-    "shoulders", "leg", "object",
+    "shoulders", "leg", "foot", "object",
 )  # fmt: skip
 
 _DIRECTIONS = {
@@ -85,6 +87,13 @@ _MOTION_TYPES = {
     "bite": ("bites", "bite", ""),
     "manipulate": ("manipulates", "manipulate", ""),
     "gesticulate": ("gesticulates", "gesticulate", "in"),
+    # Needed by MA-52.
+    "turn": ("turns", "turn", "toward"),
+    "tilt": ("tilts", "tilt", "toward"),
+    "nod": ("nods", "nod", "toward"),
+    "point": ("points", "point", "at"),
+    "spread": ("spreads", "spread", "over"),
+    "pat": ("pats", "pat", ""),
     # Larger actions, needed by UTD-MHAD only.
     "swipe": ("swipes", "swipe", "through"),
     "wave": ("waves", "wave", "in"),
