@@ -151,6 +151,7 @@ def build_trainer(
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
+        "official_overlap": info.official_overlap,
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }

@@ -8,6 +8,7 @@ OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,8 @@ from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
 
 LABELS_FILE = "labels.json"
 METADATA_FILE = "metadata.jsonl"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,15 @@ class DatasetInfo:
         version: Version of the data set or of its generator.
         mirrored: Whether the recordings are mirrored: `True`, `False` or `"unknown"`.
         classes: The classes in the order of their ids.
+        official_overlap: Whether somebody stands in two splits as they were published: `True`, `False` or `"unknown"`.
+            Such splits are kept as published, and every result made with them says so.
     """
 
     name: str
     version: str
     mirrored: bool | str
     classes: tuple[ClassInfo, ...]
+    official_overlap: bool | str = False
 
     @property
     def names(self) -> list[str]:
@@ -105,13 +111,16 @@ class DatasetInfo:
             classes = tuple(
                 ClassInfo(c["name"], c["text"], FGText(**c["default"], provenance="default")) for c in data["classes"]
             )
-            info = cls(data["name"], data["version"], data["mirrored"], classes)
+            overlap = data.get("official_overlap", False)
+            info = cls(data["name"], data["version"], data["mirrored"], classes, overlap)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
         for what, values in (("class name", info.names), ("category sentence", info.texts)):
             twice = sorted({v for v in values if values.count(v) > 1 or not v.strip()})
             if twice:
                 raise ValueError(f"{path}: every {what} must be there and stand once; mend {twice}")
+        if overlap not in (True, False, "unknown"):
+            raise ValueError(f'{path}: official_overlap is {overlap!r}; it is true, false or "unknown"')
         check_sides((c.default for c in classes), info.mirrored)
         return info
 
@@ -152,7 +161,8 @@ def load(folder: Path | str) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: The folder, its labels.json or every split is missing.
-        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test.
+        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test and
+            labels.json does not say that the splits were published so.
     """
     root = Path(folder).resolve()
     info = DatasetInfo.read(root)
@@ -160,7 +170,7 @@ def load(folder: Path | str) -> datasets.DatasetDict:
     if not splits:
         raise FileNotFoundError(f"{root} holds no split: expected {root}/train/{METADATA_FILE} and the like")
     loaded = datasets.DatasetDict({split.name: _load_split(split, info) for split in splits})
-    check_subjects({name: split["subject"] for name, split in loaded.items()})
+    check_subjects({name: split["subject"] for name, split in loaded.items()}, info.official_overlap)
     for name, split in loaded.items():
         _check_rows(root / name / METADATA_FILE, split, info.mirrored)
     return loaded
@@ -202,14 +212,29 @@ def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
     return split.cast(datasets.Features(features))
 
 
-def check_subjects(subjects: dict[str, Iterable[str]]) -> None:
-    """Refuses a split in which somebody stands on two sides.
+def check_subjects(subjects: dict[str, Iterable[str]], official_overlap: bool | str = False) -> None:
+    """Refuses a split in which somebody stands on two sides, or warns where it was published so.
 
     Splits whose name begins alike (`test`, `test_natural`) are lists over the same people and may share them.
+
+    Args:
+        subjects: Split -> who is seen in each of its clips.
+        official_overlap: As in labels.json.
 
     Raises:
         ValueError: Names the subjects and the splits.
     """
+    if official_overlap is True:
+        logger.warning(
+            "the splits are kept as published, and people of one split are seen in another (official_overlap): "
+            "figures measure in part how well people are remembered"
+        )
+        return
+    if official_overlap == "unknown":
+        logger.warning(
+            "the splits are kept as published, and nobody knows whether people of one split are seen in another "
+            "(official_overlap: unknown)"
+        )
     seen: dict[str, tuple[str, str]] = {}
     for split, people in subjects.items():
         side = split.split("_")[0]
