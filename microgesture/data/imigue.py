@@ -277,14 +277,13 @@ class _Poses:
         if keypoints is not None:
             pickle = PosePickle.read(keypoints)
             return cls(pickle.layout.name, {}, pickle)
-        for layout, pattern in (
-            ("openpose_137", r"(\d{4})_openpose\.csv"),
-            ("openpose_137", r"(\d{4})_openpose\.xlsx"),
-            ("openpose_35", r"(\d{4})_light_hand\.csv"),
-        ):
-            files = corpus.find_files(source, pattern)
-            if files:
-                return cls(layout, files, None)
+        all_points = corpus.find_files(source, r"(\d{4})_openpose\.xlsx")
+        all_points |= corpus.find_files(source, r"(\d{4})_openpose\.csv")  # read faster, so preferred
+        if all_points:
+            return cls("openpose_137", all_points, None)
+        few_points = corpus.find_files(source, r"(\d{4})_light_hand\.csv")
+        if few_points:
+            return cls("openpose_35", few_points, None)
         return cls(None, {}, None)
 
     def of_recording(self, video: str) -> npt.NDArray[np.float32] | None:
