@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -37,6 +38,21 @@ def test_every_clip_is_counted_once_whatever_the_batch_size(trained, tiny_datase
     one, three = (evaluate_fgsgl.predict(model.eval(), processor, clips, size) for size in (1, 3))
     torch.testing.assert_close(one, three)
     assert int((one.argmax(-1) == torch.tensor(clips.labels)).sum()) == result["metrics"]["correct"]
+
+
+def test_overlap_of_published_splits_is_in_every_result(trained, tiny_dataset, tmp_path, caplog) -> None:
+    """Written by training and by evaluation, from labels.json."""
+    assert json.loads((trained / "metrics.json").read_text())["official_overlap"] is False
+    folder = tmp_path / "overlapping"
+    shutil.copytree(tiny_dataset, folder)
+    about = json.loads((folder / "labels.json").read_text())
+    for overlap in (True, "unknown", False):
+        (folder / "labels.json").write_text(json.dumps(about | {"official_overlap": overlap}))
+        result = evaluate_fgsgl.evaluate(trained, folder, "test", tmp_path / "cache", False)
+        assert json.loads((trained / "eval_test.json").read_text())["official_overlap"] == overlap
+        text = evaluate_fgsgl.report(result, trained)
+        assert (f"people of one split are seen in another as published: {overlap}" in text) is bool(overlap)
+    assert caplog.text.count("official_overlap") == 2
 
 
 class Sampling:
@@ -88,8 +104,6 @@ def test_training_refuses_to_mix_runs_and_missing_data(tiny_arguments, trained, 
     with pytest.raises(FileExistsError, match="already holds checkpoints of a run"):
         train_fgsgl.main(tiny_arguments)
     other = ["--output_dir", str(tmp_path / "new")]
-    with pytest.raises(FileNotFoundError, match="no checkpoint to go on from"):
-        train_fgsgl.main([*tiny_arguments, *other, "--resume_from_checkpoint", "last"])
     with pytest.raises(FileNotFoundError, match="does not exist: make it with"):
         train_fgsgl.main([*tiny_arguments, *other, "--dataset_dir", str(tmp_path / "nowhere")])
 

@@ -48,7 +48,7 @@ def test_page_asks_every_field_with_the_whole_vocabulary():
 def test_side_and_repetition_depend_on_other_answers():
     found = boxes()
     side, often = found["side"], found["repetition"]
-    assert (side.get("whenTagName"), side.get("whenChoiceValue")) == ("initiator", "hand,fingers,arm,leg")
+    assert (side.get("whenTagName"), side.get("whenChoiceValue")) == ("initiator", "hand,fingers,arm,leg,foot")
     assert often.get("whenTagName") == "direction"
     assert set(often.get("whenChoiceValue").split(",")) == {*VOCABULARY["direction"], *SPECIAL} - {"static"}
     assert side.get("visibleWhen") == often.get("visibleWhen") == "choice-selected"

@@ -290,6 +290,25 @@ def test_subject_in_two_splits(folder):
         load(folder)
 
 
+def test_published_overlap_is_a_warning(folder, caplog):
+    write_clips(folder / "validation", ClipSample("clips/c.mp4", "nod", "p1", extra={"amplitude": 0.1}))
+    write_labels(folder, official_overlap=True)
+    assert set(load(folder)) == {"train", "validation", "test"}
+    assert "kept as published, and people of one split are seen in another" in caplog.text
+
+
+def test_unknown_overlap_is_a_warning_and_known_one_still_an_error(folder, caplog):
+    write_labels(folder, official_overlap="unknown")
+    load(folder)
+    assert "nobody knows whether people of one split are seen in another" in caplog.text
+    write_clips(folder / "validation", ClipSample("clips/c.mp4", "nod", "p1", extra={"amplitude": 0.1}))
+    with pytest.raises(ValueError, match="subject 'p1' is in both"):
+        load(folder)
+    write_labels(folder, official_overlap="perhaps")
+    with pytest.raises(ValueError, match="official_overlap is 'perhaps'; it is true, false or"):
+        load(folder)
+
+
 def test_side_where_mirroring_is_unknown(folder):
     write_labels(folder, mirrored="unknown")
     with pytest.raises(ValueError, match=r"names a side \('The left hand touches the neck, moving up.'\)"):
