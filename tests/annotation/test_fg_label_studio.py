@@ -71,9 +71,9 @@ def test_the_class_is_on_the_page_only_when_asked_for():
     assert ls.tasks([item(shown_label="Neck")], "out")[0]["data"]["label"] == "Neck"
 
 
-def test_blind_tasks_hold_a_number_and_a_video_and_nothing_else():
+def test_blind_tasks_hold_a_number_and_a_video_with_its_rate_and_nothing_else():
     assert ls.tasks([item()], "näpe 1") == [
-        {"data": {"video": "/data/local-files/?d=n%C3%A4pe%201/clips/c0001.mp4", "item": "0001"}}
+        {"data": {"video": "/data/local-files/?d=n%C3%A4pe%201/clips/c0001.mp4", "fps": 28.0, "item": "0001"}}
     ]
 
 
