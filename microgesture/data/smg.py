@@ -81,8 +81,8 @@ def prepare(source: Path, out: Path, frame_times: FrameTimes, progress: bool = T
         if not skeletons:
             maker.findings.append("this copy has no skeletons; the data set has no keypoints")
         maker.findings += smg_checks.check(maker.spans, names, splits, maker.hands)
-        changes = None if skeletons else {"keypoints": None}
-        return corpus.write_dataset(folder, card, maker.clips, changes or {}, maker.findings)
+        clips = {split: samples for split, samples in maker.clips.items() if samples}
+        return corpus.write_dataset(folder, card, clips, {} if skeletons else {"keypoints": None}, maker.findings)
 
 
 def read_skeleton(path: Path) -> npt.NDArray[np.float32]:
@@ -163,8 +163,8 @@ class _Maker:
         lengths = {"recording": frames}
         if points is not None:
             lengths["skeleton"] = len(points)
-        if told is not None:
-            lengths[told.name] = corpus.read_spans(told)[0][0]  # three whole numbers, as in a label file
+        for number, *_ in corpus.read_spans(told) if told is not None else ():  # three numbers, as in a label file
+            lengths["its data.csv"] = number
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{what} {number}" for what, number in lengths.items())
             self.findings.append(f"{key}: the numbers of frames differ ({listed}); clips may be off in time")

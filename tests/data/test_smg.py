@@ -137,8 +137,7 @@ def test_lengths_that_differ_are_said(raw, tmp_path):
     csv(path, [[FRAMES + 2, 28, 4500]])
     findings = smg.prepare(folder, tmp_path / "out", frame_times, progress=False)
     assert any(
-        "Sample0001: the numbers of frames differ (recording 40, skeleton 40, Sample0001_data.csv 42)" in f
-        for f in findings
+        "Sample0001: the numbers of frames differ (recording 40, skeleton 40, its data.csv 42)" in f for f in findings
     )
 
 
@@ -156,6 +155,14 @@ def test_bad_rows_are_named_and_nothing_is_left(raw, tmp_path, spans, match):
     with pytest.raises(ValueError, match=match):
         smg.prepare(folder, tmp_path / "out", frame_times, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_copy_without_the_test_subjects(raw, tmp_path):
+    folder = copy_of(raw, tmp_path)
+    shutil.rmtree(folder / "labels/Sample0036")
+    findings = smg.prepare(folder, tmp_path / "out", frame_times, progress=False)
+    assert "test: 0 clips, 610 were published; figures on it are not the published ones" in findings
+    assert not (tmp_path / "out" / "test").exists()
 
 
 def test_skeletons_alone_are_not_enough(raw, tmp_path):
