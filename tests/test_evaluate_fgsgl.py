@@ -109,10 +109,33 @@ def test_training_refuses_to_mix_runs_and_missing_data(tiny_arguments, trained, 
 
 
 def test_training_names_a_clip_that_cannot_be_read(tiny_arguments, tiny_dataset, tmp_path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     (copy / "train" / "clips" / "003.mp4").write_bytes(b"no video")
     with pytest.raises(ValueError, match=r"1 clips cannot be read.*\n.*003\.mp4"):
         train_fgsgl.main([*tiny_arguments, "--dataset_dir", str(copy)])
+
+
+def test_a_random_split_marks_every_result_made_with_it(tiny_arguments, tiny_dataset, tmp_path, capsys) -> None:
+    leaking = tmp_path / "leaking"
+    shutil.copytree(tiny_dataset, leaking)
+    labels = json.loads((leaking / "labels.json").read_text()) | {"leak": True}
+    (leaking / "labels.json").write_text(json.dumps(labels))
+    (leaking / "test" / "metadata.jsonl").write_text(  # the training people test as well, which load refuses elsewhere
+        (leaking / "test" / "metadata.jsonl").read_text().replace('"subject": "e"', '"subject": "a"')
+    )
+    train_fgsgl.main([*tiny_arguments, "--dataset_dir", str(leaking), "--num_train_epochs", "1"])
+    out = tmp_path / "out"
+    assert json.loads((out / "metrics.json").read_text())["leak"] is True
+    assert "**Leak:** the same people are, or may be" in (out / "README.md").read_text()
+    for dataset in (leaking, tiny_dataset):  # also on other people: the checkpoint was chosen with the leak
+        capsys.readouterr()
+        evaluate_fgsgl.main([str(out), str(dataset), "--cache_dir", str(tmp_path / "cache")])
+        assert "LEAK: the same people are, or may be" in capsys.readouterr().out
+        assert json.loads((out / "eval_test.json").read_text())["leak"] is True
+
+
+def test_a_split_by_person_is_not_marked(trained, tiny_dataset, tmp_path) -> None:
+    result = evaluate_fgsgl.evaluate(trained, tiny_dataset, "test", tmp_path / "cache", False)
+    assert "leak" not in result
+    assert "leak" not in json.loads((trained / "metrics.json").read_text())
