@@ -4,12 +4,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3.11
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+LS_VENV := .venv-label-studio
 LAUNCH := $(VENV)/bin/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: help demo test test-all check format bench clean
+.PHONY: help demo test test-all check format bench label-studio clean
 
 help:  ## what there is to run
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,7 +19,7 @@ $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(VENV)/base
-	$(INSTALL) -e ".[test,dev,deepspeed]"
+	$(INSTALL) -e ".[test,dev,deepspeed,annotation]"
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test
@@ -36,7 +37,7 @@ test: $(VENV)/test  ## install and run the tests
 	$(PY) -m pytest -n 2 -m "not slow and not gpu"
 
 test-all: $(VENV)/test  ## the slow tests as well
-	$(PY) -m pytest -n 2 -m "not gpu"
+	LABEL_STUDIO=$(abspath $(wildcard $(LS_VENV)/bin/label-studio)) $(PY) -m pytest -n 2 -m "not gpu"
 
 check: $(VENV)/test  ## lint, types, layout and who imports whom
 	$(VENV)/bin/ruff check .
@@ -54,6 +55,14 @@ bench: $(VENV)/bench  ## the short benchmarks; the figures of record stand in be
 	$(PY) benchmarks/bench_synthetic.py
 	$(PY) benchmarks/bench_training_step.py --quick
 	$(PY) benchmarks/bench_text_bank.py --quick
+	$(PY) benchmarks/bench_text.py --quick
+
+$(LS_VENV)/bin/label-studio: constraints-label-studio.txt
+	$(PYTHON) -m venv $(LS_VENV)
+	$(LS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-label-studio.txt label-studio
+	@touch $@
+
+label-studio: $(LS_VENV)/bin/label-studio  ## the annotation server, in an environment of its own; its test uses it
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) outputs data cache *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LS_VENV) outputs data cache *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from microgesture.data import load
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, collate, fill_cache
-from microgesture.data.clips import DatasetInfo, write_text
+from microgesture.data.clips import LEAK, DatasetInfo, write_text
 from microgesture.data.frame_cache import FrameCache
-from microgesture.evaluation.baselines import linear_baseline, majority_baseline
+from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
 from microgesture.evaluation.metrics import classification_metrics, format_table, grouped, summary
 from microgesture.run_record import RECORD_FILE, format_losses
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -54,7 +54,8 @@ def evaluate(checkpoint: Path, dataset: Path, split: str, cache_dir: Path, basel
         baselines: Also compute the majority class and linear models on pixels, trained on the split `train`.
 
     Returns:
-        `{"split", "metrics", "groups": {column: {value: figures}}, "baselines": {name: figures}}`.
+        `{"split", "metrics", "groups": {column: {value: figures}}, "baselines": {name: figures}}`, and
+        `"leak": true` where the data set, or the one trained on, is marked as leaking.
 
     Raises:
         ValueError: The split is not there, or the checkpoint was trained on other classes.
@@ -84,24 +85,29 @@ def evaluate(checkpoint: Path, dataset: Path, split: str, cache_dir: Path, basel
         },
         "baselines": baseline_metrics(clips, split, info.names) if baselines else {},
     }
+    if info.leak or read_record(checkpoint).get("leak"):
+        result["leak"] = True
     write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
 
 
 def baseline_metrics(clips: dict[str, ClipDataset], split: str, names: list[str]) -> dict[str, Any]:
-    """The majority class, and linear models on the ordered frames and on their mean, on the same clips."""
+    """The majority class, and linear models on small frames in three views, on the same clips."""
     train, test = clips["train"], clips[split]
     frames = {
         name: torch.stack([dataset[i]["pixel_values"] for i in range(len(dataset))]).numpy()
         for name, dataset in (("train", train), ("test", test))
     }
     predicted = {"majority class": majority_baseline(train.labels, len(test))}
-    for name, ordered in (
-        ("linear model on grey, frames in order", True),
-        ("linear model on grey, mean frame", False),
-    ):
-        predicted[name] = linear_baseline(frames["train"], train.labels, frames["test"], ordered=ordered)
+    for view in VIEWS:
+        predicted[f"linear model, {view}"] = linear_baseline(frames["train"], train.labels, frames["test"], view)
     return {name: classification_metrics(p, test.labels, names) for name, p in predicted.items()}
+
+
+def read_record(checkpoint: Path) -> dict[str, Any]:
+    """The record of the run that made the checkpoint; empty where it has none."""
+    path = checkpoint / RECORD_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def report(result: dict[str, Any], checkpoint: Path, details: bool = False) -> str:
@@ -110,15 +116,15 @@ def report(result: dict[str, Any], checkpoint: Path, details: bool = False) -> s
     figures = [result["metrics"], *result["baselines"].values()]
     width = max(len(name) for name in names)
     lines = [f"{result['split']} split"]
+    lines += [f"  LEAK: {LEAK}"] if result.get("leak") else []
     lines += [f"  {name:<{width}}  {summary(m)}" for name, m in zip(names, figures, strict=True)]
     for column, groups in result["groups"].items():
         cells = [f"{value} {g['correct']}/{g['total']}" for value, g in groups.items()]
         lines.append(f"  by {column}: " + ", ".join(cells))
     if details:
         lines += ["", format_table(result["metrics"])]
-    record = checkpoint / RECORD_FILE
-    if record.is_file():
-        run = json.loads(record.read_text(encoding="utf-8"))
+    run = read_record(checkpoint)
+    if run:
         lines += ["", format_losses(run["stage_losses"])]
         lines += [f"chosen: step {run['chosen_step']} of {run['steps']}, stage {run['chosen_stage']}"]
     return "\n".join([*lines, f"checkpoint: {checkpoint}"])

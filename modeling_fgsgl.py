@@ -81,16 +81,17 @@ def cosine_basis(num_frames: int) -> torch.Tensor:
 
 
 class FGSGLPooling(nn.Module):
-    """Pools token features over space, then over time.
+    """Pools token features over time, then over space.
 
     Args:
         width: D of the tokens.
         config: Gives `spatial_pooling`, `temporal_pooling` and `num_frames`.
 
-    A mean over time cannot tell a movement from its reverse. `learned` applies T filters over the T frame vectors,
-    which start as a cosine basis (row 0 is the mean, the others are changes) and are trained. Each filter's output is
-    normalised by itself: people and rooms are in the mean, gestures are in the changes, and these are many times
-    smaller (docs/log.md has the effect).
+    A mean over time cannot tell a movement from its reverse. `learned` applies T filters over the T frames at every
+    place of the picture; they start as a cosine basis (row 0 is the mean, the others are changes) and are trained.
+    Each of these components is then pooled over space by itself, so that attention can look where something changes,
+    and normalised by itself: people and rooms are in the mean, gestures are in the changes, and these are many times
+    smaller (docs/log.md has both effects).
     """
 
     attention_groups = 4  # each quarter of the channels looks at its own place in the picture
@@ -110,22 +111,24 @@ class FGSGLPooling(nn.Module):
         Raises:
             ValueError: T is not `num_frames`, with `learned` pooling over time.
         """
-        tokens = self.norm(tokens)
+        components = self._over_time(self.norm(tokens))  # (B, K, N, D), K = T or 1
         if self.scores is None:
-            frames = tokens.mean(2)
+            pooled = components.mean(2)
         else:
-            weights = self.scores(tokens).softmax(2)  # (B, T, N, G)
-            groups = tokens.unflatten(-1, (weights.shape[-1], -1))
-            frames = torch.einsum("btng,btngd->btgd", weights, groups).flatten(2)
+            weights = self.scores(F.layer_norm(components, components.shape[-1:])).softmax(2)  # (B, K, N, G)
+            groups = components.unflatten(-1, (weights.shape[-1], -1))
+            pooled = torch.einsum("bkng,bkngd->bkgd", weights, groups).flatten(2)
+        return F.layer_norm(pooled, pooled.shape[-1:]).flatten(1)
+
+    def _over_time(self, tokens: torch.Tensor) -> torch.Tensor:
         if self.filters is None:
-            return frames.mean(1)
-        if frames.shape[1] != self.num_frames:
+            return tokens.mean(1, keepdim=True)
+        if tokens.shape[1] != self.num_frames:
             raise ValueError(
-                f"this network pools exactly {self.num_frames} frames over time and got {frames.shape[1]}; "
+                f"this network pools exactly {self.num_frames} frames over time and got {tokens.shape[1]}; "
                 f"sample {self.num_frames} frames per clip (the processor's num_frames)"
             )
-        components = torch.einsum("kt,btd->bkd", self.filters.to(frames.dtype), frames)
-        return F.layer_norm(components, components.shape[-1:]).flatten(1)
+        return torch.einsum("kt,btnd->bknd", self.filters.to(tokens.dtype), tokens)
 
 
 class FGSGLTextProjection(nn.Module):

@@ -9,15 +9,28 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from accelerate.utils.memory import clear_device_cache
+from transformers import TrainerCallback, set_seed
 
 from configuration_fgsgl import FGSGLConfig
-from microgesture import adapters, arguments, semantics, tiny
+from microgesture import (
+    adapters,
+    arguments,
+    backbones,
+    checkpoints,
+    dry_run,
+    estimate,
+    launch,
+    semantics,
+    starting_weights,
+    tiny,
+)
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
@@ -29,6 +42,7 @@ from microgesture.from_scratch import start_tower
 from microgesture.hub.checkpoint import publish, whole_checkpoint
 from microgesture.hub.upload import open_repo
 from microgesture.model_card import write_model_card
+from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
@@ -38,21 +52,64 @@ from processing_fgsgl import FGSGLProcessor
 logger = logging.getLogger("train_fgsgl")
 
 
-def build_config(args: ModelArguments, info: DatasetInfo) -> FGSGLConfig:
-    """The network's configuration for a data set."""
-    return FGSGLConfig(
-        vision_config=json.loads(args.vision_config),
-        text_config=dict(tiny.TEXT_CONFIG),
-        num_frames=args.num_frames,
-        mid_layer=args.mid_layer,
-        embed_dim=args.embed_dim,
-        temporal_pooling=args.temporal_pooling,
-        spatial_pooling=args.spatial_pooling,
-        classifier_input=args.classifier_input,
-        classifier_dropout=args.classifier_dropout,
-        id2label=dict(enumerate(info.names)),
-        category_texts=info.texts,
-        attribute_words={attribute: list(words) for attribute, words in VOCABULARY.items()},
+def head_fields(args: ModelArguments, info: DatasetInfo) -> dict[str, Any]:
+    """The configuration's fields that the recipe and the data set decide."""
+    return {
+        "num_frames": args.num_frames,
+        "mid_layer": args.mid_layer,
+        "embed_dim": args.embed_dim,
+        "temporal_pooling": args.temporal_pooling,
+        "spatial_pooling": args.spatial_pooling,
+        "classifier_input": args.classifier_input,
+        "classifier_dropout": args.classifier_dropout,
+        "id2label": dict(enumerate(info.names)),
+        "category_texts": info.texts,
+        "attribute_words": {attribute: list(words) for attribute, words in VOCABULARY.items()},
+    }
+
+
+def network_fields(args: ModelArguments) -> dict[str, Any]:
+    """Vision tower and text width, as `FGSGLConfig` names them."""
+    if args.backbone:
+        return backbones.read_config(args.backbone, args.backbone_revision)
+    return {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
+
+
+def build_config(args: ModelArguments, info: DatasetInfo, fields: dict[str, Any]) -> FGSGLConfig:
+    """The network's configuration for a data set, on the tower and text width of `network_fields`."""
+    return FGSGLConfig(**fields, **head_fields(args, info))
+
+
+def first_weights(
+    args: ModelArguments, config: FGSGLConfig, info: DatasetInfo, whole_tower: bool
+) -> FGSGLForVideoClassification:
+    """The network at the start of training: on published weights, or from nothing."""
+    if args.backbone:
+        return backbones.from_backbone(
+            FGSGLForVideoClassification,
+            args.backbone,
+            revision=args.backbone_revision,
+            attn_implementation=args.attn_implementation,
+            **head_fields(args, info),
+        )
+    model = FGSGLForVideoClassification._from_config(config, attn_implementation=args.attn_implementation)
+    if whole_tower:
+        with whole_weights(model, change=True):
+            start_tower(model.base_model.vision_tower)
+    else:
+        logger.warning("no backbone is given, and the vision tower is not trained as a whole: it keeps random weights")
+    return model
+
+
+def text_bank(args: ModelArguments, directory: Path, device: torch.device) -> TextBank:
+    """Sentence embeddings of the backbone's language model, or of the tiny stand-in."""
+    if not args.backbone:
+        return TextBank(directory, tiny.key(), tiny.encoder)
+    name, revision = args.backbone, args.backbone_revision
+    return TextBank(
+        directory,
+        backbones.text_key(name, revision),
+        lambda: backbones.text_encoder(name, revision, device=device),
     )
 
 
@@ -75,32 +132,79 @@ def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
     return folder
 
 
-def find_checkpoint(training: FGSGLTrainingArguments) -> str | None:
-    """The checkpoint to go on from, if one was asked for.
+def build_model(
+    model_args: ModelArguments,
+    training: FGSGLTrainingArguments,
+    config: FGSGLConfig,
+    info: DatasetInfo,
+    sem: semantics.Semantics,
+    checkpoint: Path | None = None,
+) -> Any:
+    """The network, ready to train: from its first weights, from `--init_from`, or to be resumed.
 
-    Raises:
-        FileExistsError: The output folder holds another run's checkpoints.
-        FileNotFoundError: There is none to go on from.
+    Args:
+        model_args: What the network is.
+        training: How it is trained.
+        config: Its configuration.
+        info: The classes.
+        sem: Prototypes of the data.
+        checkpoint: The checkpoint that the Trainer will go on from.
     """
+    set_seed(training.seed)
+    source = checkpoint or (training.init_from and Path(training.init_from))
+    if source:
+        attention = model_args.attn_implementation
+        model = starting_weights.read(FGSGLForVideoClassification, source, config, attn_implementation=attention)
+    else:
+        model = first_weights(model_args, config, info, whole_tower=training.vision_tuning == "full")
+    sem.apply_to(model)
     output = Path(training.output_dir)
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
-    wanted = training.resume_from_checkpoint
-    if wanted is None:
-        if last is not None:
-            raise FileExistsError(
-                f"{output} already holds checkpoints of a run ({Path(last).name}). Go on with it by "
-                "--resume_from_checkpoint last, choose another --output_dir, or delete the folder"
-            )
-        return None
-    if wanted.lower() in ("last", "true"):
-        if last is None:
-            raise FileNotFoundError(f"{output} holds no checkpoint to go on from; leave out --resume_from_checkpoint")
-        return last
-    return wanted
+    if training.vision_tuning == "lora" and (checkpoint is None or not (output / starting_weights.BASE).is_dir()):
+        starting_weights.write_base(model, output, training.should_save)
+    model = adapt(model, training)
+    if source and checkpoint is None and starting_weights.holds_adapters(source):
+        starting_weights.read_adapters(model, source)
+    return model
+
+
+def adapt(model: Any, training: FGSGLTrainingArguments) -> Any:
+    """The network as it is trained: frozen where it is frozen, with adapters where they are asked for."""
+    return adapters.prepare(
+        model,
+        terms=training.terms,
+        vision_tuning=training.vision_tuning,
+        mlp_tuning=training.mlp_tuning,
+        lora_r=training.lora_r,
+        lora_alpha=training.lora_alpha,
+        lora_dropout=training.lora_dropout,
+        adapter_dtype=training.adapter_dtype,
+    )
+
+
+def estimated(model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments) -> str:
+    """What a run will cost, as text; no clip, no weight and no sentence is read."""
+    info, train_clips, notes = estimate.known_of_data(Path(data_args.dataset_dir))
+    try:
+        fields = network_fields(model_args)
+    except FileNotFoundError as error:
+        fields = estimate.PUBLISHED
+        notes.append(
+            f"{error}; the published sizes of InternVL2.5-8B are assumed: InternViT-300M, text of width 4,096"
+        )
+    config = build_config(model_args, info, fields)
+
+    def build() -> Any:
+        network = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
+        return adapt(network, training)
+
+    return "\n".join([estimate.estimate(build, training, train_clips).format(), *notes])
 
 
 def build_trainer(
-    model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training: FGSGLTrainingArguments,
+    checkpoint: Path | None = None,
 ) -> tuple[FGSGLTrainer, dict[str, Any]]:
     """Data, network and Trainer of a run, ready to train.
 
@@ -109,12 +213,17 @@ def build_trainer(
     """
     folder = find_data(data_args, training)
     data, info = load(folder), DatasetInfo.read(folder)
+    if training.dry_run:
+        data = dry_run.two_clips(data, info, data_args.fg_text)
     for split in ("train", "validation"):
         if split not in data:
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
     if info.mirrored == "unknown":
         logger.warning("%s does not say whether its recordings are mirrored; they are read as they are", info.name)
-    config = build_config(model_args, info)
+    if model_args.backbone:  # a branch may move on while clips are decoded: one commit for the whole run
+        commit = backbones.resolve_revision(model_args.backbone, model_args.backbone_revision)
+        model_args = replace(model_args, backbone_revision=commit)
+    config = build_config(model_args, info, network_fields(model_args))
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
         for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
@@ -128,31 +237,23 @@ def build_trainer(
         name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
         for name, cache in caches.items()
     }
-    bank = TextBank(cache_dir / "text", tiny.key(), tiny.encoder)
+    clips["train"].augmentation = augment.Augmentation(
+        training.seed, vary=data_args.augment, camera=data_args.augment_camera, jpeg=data_args.jpeg_degradation
+    )
+    bank = text_bank(model_args, cache_dir / "text", training.device)
     # The first process fills the caches, the others find them filled.
     with training.main_process_first(desc="decoding clips and embedding sentences"):
-        sem = semantics.build(data["train"], info, bank, data_args.fg_text)
+        sem = semantics.build(data["train"], info, bank, data_args.fg_text, data_args.mirror_clips)
         for name, cache in caches.items():
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
-    clips["train"].sentence_ids = sem.sentence_ids
-    set_seed(training.seed)
-    model = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
-    if training.vision_tuning == "full":
-        start_tower(model.base_model.vision_tower)
-    sem.apply_to(model)
-    model = adapters.prepare(
-        model,
-        terms=training.terms,
-        vision_tuning=training.vision_tuning,
-        mlp_tuning=training.mlp_tuning,
-        lora_r=training.lora_r,
-        lora_alpha=training.lora_alpha,
-        lora_dropout=training.lora_dropout,
-        adapter_dtype=training.adapter_dtype,
-    )
+    clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
+    clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
+    model = build_model(model_args, training, config, info, sem, checkpoint)
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
+        "text_encoder": asdict(bank.key),
+        **({"leak": True} if info.leak else {}),
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }
@@ -164,7 +265,6 @@ def build_trainer(
         processing_class=processor,
         sentence_table=sem.table,
         class_names=info.names,
-        augment_clips=data_args.augment,
     )
     return trainer, about
 
@@ -177,14 +277,16 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
     output = Path(trainer.args.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model)
     with whole_weights(model):
-        if trainer.is_world_process_zero():
+        if not trainer.is_world_process_zero():
+            return
+        with checkpoints.explaining("the complete checkpoint", output), checkpoints.publishing(output) as folder:
             if trainer.args.vision_tuning == "lora":
-                model.save_pretrained(output / "adapter")  # what was trained, alone: small, needs the base and PEFT
+                model.save_pretrained(folder / "adapter")  # what was trained, alone: small, needs the base and PEFT
             model = adapters.merge(model)
-            model.save_pretrained(output)
-            trainer.processing_class.save_pretrained(output)
-            record = write_run_record(output, trainer, about, recipe)
-            write_model_card(output, model.config.to_dict(), record)
+            model.save_pretrained(folder)
+            trainer.processing_class.save_pretrained(folder)
+            record = write_run_record(folder, trainer, about, recipe)
+            write_model_card(folder, model.config.to_dict(), record)
 
 
 def hub_options(training: FGSGLTrainingArguments) -> dict[str, Any]:
@@ -210,33 +312,74 @@ def push(training: FGSGLTrainingArguments) -> None:
         ) from error
 
 
+def train(trainer: FGSGLTrainer, checkpoint: Path | None) -> bool:
+    """Trains; `False` if SIGTERM ended it, and then a checkpoint is written."""
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except Interrupted as stop:
+        if trainer.args.should_log:
+            print(stop)
+        return False
+    return True
+
+
 def use_all_cores(training: FGSGLTrainingArguments) -> None:
     """Gives a CPU process its share of the cores; `accelerate launch` would leave it one thread."""
     if training.device.type == "cpu" and "ACCELERATE_MIXED_PRECISION" in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.world_size))
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs one recipe."""
-    model_args, data_args, training, recipe = arguments.parse(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
-    use_all_cores(training)
-    torch.set_float32_matmul_precision(training.matmul_precision)
-    checkpoint = find_checkpoint(training)
+def run(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training: FGSGLTrainingArguments,
+    recipe: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> None:
+    """Trains and exports."""
+    checkpoint = checkpoints.find(training)
+    if training.should_save:
+        checkpoints.tidy(Path(training.output_dir))
     if training.push_to_hub and training.process_index == 0:  # now, and not after hours of training
         repo = training.hub_model_id or Path(training.output_dir).absolute().name
         training.hub_model_id = open_repo(repo, **hub_options(training))
-    trainer, about = build_trainer(model_args, data_args, training)
+    trainer, about = build_trainer(model_args, data_args, training, checkpoint)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if training.should_log:
         print(format_parameters(about["parameters"]))
         print("sentences:", json.dumps(about["sentences"]))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if not train(trainer, checkpoint):
+        raise SystemExit(EXIT_STATUS)
     export(trainer, about, recipe)
     if training.push_to_hub and training.process_index == 0:
         push(training)
     if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
         print(f"checkpoint: {training.output_dir}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one recipe, or says what it would cost, or whether it would run."""
+    argv = sys.argv[1:] if argv is None else argv
+    words = arguments.command_words(argv)[0]
+    if not {"--estimate", "--dry_run"} & set(words):  # neither is the run itself, so one process will do
+        launch.check(os.environ, words, argv)
+    model_args, data_args, training, recipe = arguments.parse(argv)
+    logging.basicConfig(level=logging.INFO if training.should_log else logging.WARNING, format="%(message)s")
+    if training.estimate:
+        print(estimated(model_args, data_args, training))
+        return
+    use_all_cores(training)
+    torch.set_float32_matmul_precision(training.matmul_precision)
+    if not training.dry_run:
+        run(model_args, data_args, training, recipe)
+        return
+    meter = dry_run.StepMeter()
+    with dry_run.temporary_output(training):
+        run(model_args, data_args, training, recipe, callbacks=[meter])
+    if training.should_log:
+        print(meter.report(training.per_device_train_batch_size))
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ def main() -> None:
         print(f"\ntrain on subjects {people}: {a.sum()} clips, {split} on {SPLITS[split]}: {b.sum()} clips")
         ran = {
             "majority class": lambda a=a, b=b: majority_baseline(labels[a], int(b.sum())),
-            "mean frame": lambda a=a, b=b: linear_baseline(clips[a], labels[a], clips[b], ordered=False),
-            "8 ordered frames": lambda a=a, b=b: linear_baseline(clips[a], labels[a], clips[b], ordered=True),
+            "mean frame": lambda a=a, b=b: linear_baseline(clips[a], labels[a], clips[b], "mean frame"),
+            "8 ordered frames": lambda a=a, b=b: linear_baseline(clips[a], labels[a], clips[b], "frames in order"),
             "skeleton": lambda a=a, b=b: linear_predictions(skeletons[a], labels[a], skeletons[b]),
         }
         for name, run in ran.items():

@@ -75,9 +75,6 @@ def prepare(
     if vision_tuning != "lora":
         return _unfreeze(model, modules, whole_tower=vision_tuning == "full")
     targets = _BLOCK + (_ATTENTION if mlp_tuning == "vit_mlp" else f"({_ATTENTION}|{_MLP})")
-    narrow = adapter_dtype == "bfloat16"
-    if narrow:
-        model.base_model.vision_tower.to(torch.bfloat16)
     config = LoraConfig(
         r=lora_r,
         lora_alpha=lora_alpha,
@@ -85,8 +82,11 @@ def prepare(
         target_modules=targets,
         modules_to_save=modules + (["mlp"] if mlp_tuning == "vit_mlp" else []),
     )
-    # peft would keep adapters in float32 and cast every activation for them: slower on bfloat16 weights (RESULTS.md).
-    return get_peft_model(model, config, autocast_adapter_dtype=not narrow)
+    adapted = get_peft_model(model, config)
+    if adapter_dtype == "bfloat16":
+        # peft would keep adapters in float32 and cast every activation for them: slower (RESULTS.md).
+        model.base_model.vision_tower.to(torch.bfloat16)
+    return adapted
 
 
 def _unfreeze(model: Any, modules: list[str], whole_tower: bool) -> Any:

@@ -14,19 +14,38 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
+from microgesture import launch
+
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
+
+# What `--dry_run` changes: two steps, one in each stage, then one evaluation and one checkpoint; nothing leaves home.
+DRY_RUN = {
+    "max_steps": 2, "stage2_start": 0.5, "logging_strategy": "steps", "logging_steps": 1, "eval_strategy": "steps",
+    "eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "resume_from_checkpoint": None, "push_to_hub": False,
+    "report_to": "none",
+}  # fmt: skip
 
 
 @dataclass
 class ModelArguments:
     """What the network is; these become fields of `FGSGLConfig`."""
 
-    vision_config: str = field(
-        default="{}", metadata={"help": "Fields of transformers' InternVLVisionConfig, as JSON or as a YAML mapping."}
+    backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "Published InternVL weights to start from: a repository of the Hub, or a folder (paper: "
+            "OpenGVLab/InternVL2_5-8B). Without one the tower starts from nothing and sentences are embedded by "
+            "a tiny language model that is made on the spot."
+        },
     )
-    text_encoder: str = field(
-        default="tiny",
-        metadata={"help": "The frozen language model for sentences: `tiny`, which is made on the spot."},
+    backbone_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the backbone on the Hub; default: main."}
+    )
+    vision_config: str = field(
+        default="{}",
+        metadata={
+            "help": "Without a backbone: fields of transformers' InternVLVisionConfig, as JSON or as a YAML mapping."
+        },
     )
     num_frames: int = field(default=8, metadata={"help": "Frames taken from each clip (paper: 8)."})
     mid_layer: int | None = field(
@@ -42,6 +61,15 @@ class ModelArguments:
     attn_implementation: str = field(
         default="sdpa", metadata={"help": "Attention code: sdpa, or eager (faster for tiny networks on a CPU)."}
     )
+
+    def __post_init__(self) -> None:
+        if self.backbone and json.loads(self.vision_config):
+            raise ValueError(
+                f"vision_config is given beside the backbone {self.backbone}, whose own configuration decides what "
+                "the vision tower is; leave one of the two out"
+            )
+        if self.backbone_revision and not self.backbone:
+            raise ValueError(f"backbone_revision is {self.backbone_revision!r} but no backbone is given")
 
 
 @dataclass
@@ -72,11 +100,33 @@ class DataArguments:
         default=False,
         metadata={"help": "Vary tempo, place and colour of training clips (the paper states no augmentation)."},
     )
+    augment_camera: float = field(
+        default=1.0,
+        metadata={
+            "help": "With augment: how much of the full shift (a tenth), zoom (a fifth) and turn (7 degrees), 0 to 1."
+        },
+    )
+    mirror_clips: bool = field(
+        default=False,
+        metadata={
+            "help": "Mirror every other training clip, with its label and sentence; only classes that labels.json "
+            "gives a flip_label."
+        },
+    )
+    jpeg_degradation: bool = field(
+        default=False,
+        metadata={
+            "help": "Store training frames as JPEG of a random quality from 75 to 100, as InternVL's training "
+            "transform does; needs Pillow."
+        },
+    )
 
     def __post_init__(self) -> None:
         _choose("generate", self.generate, (None, "demo", "full"))
         _choose("cache_form", self.cache_form, ("raw", "lossless", "jpeg"))
         _choose("fg_text", self.fg_text, ("fine", "class"))
+        if not 0 <= self.augment_camera <= 1:
+            raise ValueError(f"augment_camera is {self.augment_camera}; it is a share of the full movement, 0 to 1")
 
 
 @dataclass
@@ -107,6 +157,9 @@ class FGSGLTrainingArguments(TrainingArguments):
         metadata={"help": "With --push_to_hub; others may see command lines, so rather use `hf auth login`."},
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay false: the losses need them."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Not needed: a loss that is no number stops the run."}
+    )
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Not needed: every trained parameter takes part in every step."}
     )
@@ -120,7 +173,11 @@ class FGSGLTrainingArguments(TrainingArguments):
         default=1 / 3, metadata={"help": "Share of training after which L_fg is switched on (the paper does not say)."}
     )
     fg_negatives: str = field(
-        default="batch", metadata={"help": "Other sentences of L_fg: batch (this device's) or global (all devices')."}
+        default="batch",
+        metadata={
+            "help": "Other sentences of L_fg: batch (this device's micro-batch), global (all devices and "
+            "micro-batches of one optimizer step) or bank (all distinct sentences of the training set)."
+        },
     )
     vision_tuning: str = field(
         default="lora", metadata={"help": "Vision encoder: lora (the paper), full (small, from scratch) or frozen."}
@@ -135,19 +192,43 @@ class FGSGLTrainingArguments(TrainingArguments):
     adapter_dtype: str = field(
         default="float32", metadata={"help": "Adapters and frozen weights: float32, or bfloat16 (with --bf16)."}
     )
+    resume: bool = field(
+        default=False,
+        metadata={"help": "Go on from the last whole checkpoint in output_dir; start from the beginning without one."},
+    )
+    init_from: str | None = field(
+        default=None,
+        metadata={"help": "Start from the weights of this checkpoint folder, with a new optimizer and schedule."},
+    )
     matmul_precision: str = field(
         default="highest",
         metadata={"help": "torch's float32 matrix products: highest, or medium (faster on some CPUs)."},
     )
+    # `world_size` itself is what transformers calls the number of processes that were started.
+    recipe_world_size: int | None = field(
+        default=None,
+        metadata={"aliases": ["--world_size"], "help": "Processes the recipe is meant for, all machines together."},
+    )
+    estimate: bool = field(
+        default=False, metadata={"help": "Print parameters, memory, steps and FLOPs of the run, and do nothing else."}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "Two steps on two clips with all that belongs to a run; nothing is kept."}
+    )
 
     def __post_init__(self) -> None:
+        for name, value in DRY_RUN.items() if self.dry_run else ():
+            setattr(self, name, value)
+        on_cpu: bool = self.use_cpu  # type: ignore[has-type]
+        self.use_cpu = on_cpu or self.estimate  # an estimate of a run in bf16 needs no GPU that has it
         super().__post_init__()
+        self.use_cpu = on_cpu
         if self.push_to_hub and self.hub_strategy != HubStrategy.END:
             raise ValueError(
                 f"hub_strategy is {HubStrategy(self.hub_strategy).value!r}; only 'end' is there: what a run saves on "
                 "its way is no complete checkpoint, and its optimizer state is nobody else's business"
             )
-        _choose("fg_negatives", self.fg_negatives, ("batch", "global"))
+        _choose("fg_negatives", self.fg_negatives, ("batch", "global", "bank"))
         _choose("vision_tuning", self.vision_tuning, ("lora", "full", "frozen"))
         _choose("mlp_tuning", self.mlp_tuning, ("projector", "vit_mlp"))
         _choose("adapter_dtype", self.adapter_dtype, ("float32", "bfloat16"))
@@ -192,8 +273,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         ValueError: A key is unknown, stands twice, or the recipe is no list of `name: value` lines.
         SystemExit: A value has the wrong type; the message names the key.
     """
-    argv = list(argv)
-    recipe = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else DEFAULT_RECIPE
+    words, recipe = command_words(argv)
     parser = HfArgumentParser(
         (ModelArguments, DataArguments, FGSGLTrainingArguments),
         prog="train_fgsgl.py",
@@ -201,21 +281,39 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         description="Trains FG-SGL. Without a recipe it runs recipes/synthetic.yaml.",
         allow_abbrev=False,
     )
-    words = _recipe_words(recipe) if not {"-h", "--help"} & set(argv) else []
-    if "--deepspeed" in (*words, *argv):
-        # Without a launcher DeepSpeed would look for MPI; one process on this machine needs none.
-        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-        for name, value in alone.items():
+    if launch.deepspeed_config(os.environ, words) is not None:
+        for name, value in launch.ALONE.items():
             os.environ.setdefault(name, value)
     model, data, training, rest = parser.parse_args_into_dataclasses(
-        args=[*words, *argv], look_for_args_file=False, return_remaining_strings=True
+        args=words, look_for_args_file=False, return_remaining_strings=True
     )
     if rest:
+        if rest[0].partition("=")[0].replace("-", "_") == "__warmup_ratio":
+            raise ValueError("warmup_ratio no longer exists; write warmup_steps, where below 1 means a share: 0.03")
         known = [option for action in parser._actions for option in action.option_strings]
         near = difflib.get_close_matches(rest[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see --help for all of them"
         raise ValueError(f"{rest[0]} is no setting of train_fgsgl.py (recipe {recipe} or command line){hint}")
     return model, data, training, recipe
+
+
+def command_words(argv: Sequence[str]) -> tuple[list[str], Path]:
+    """The recipe and the command line as one list of command-line words, where the later one wins.
+
+    Args:
+        argv: The command line without the program's name.
+
+    Returns:
+        The words, and the recipe's path.
+
+    Raises:
+        FileNotFoundError: The recipe is not there.
+        ValueError: The recipe is no list of `name: value` lines, or names one twice.
+    """
+    argv = list(argv)
+    recipe = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else DEFAULT_RECIPE
+    words = _recipe_words(recipe) if not {"-h", "--help"} & set(argv) else []
+    return [*words, *argv], recipe
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -229,8 +327,24 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _recipe_words(recipe: Path) -> list[str]:
-    """The recipe as command-line words, so that one parser types and checks both (YAML leaves 4e-5 a string)."""
+def read_recipe(recipe: Path) -> dict[str, Any]:
+    """The fields of a recipe; with a line `base: OTHER.yaml`, those of the other recipe that it does not name itself.
+
+    Raises:
+        FileNotFoundError: The recipe or its base is not there.
+        ValueError: A key stands twice, the file is no list of `name: value` lines, or the base has a base.
+    """
+    fields = _read_fields(recipe)
+    if "base" not in fields:
+        return fields
+    base = recipe.parent / fields.pop("base")
+    below = _read_fields(base)
+    if "base" in below:
+        raise ValueError(f"recipe {recipe} is based on {base.name}, which has a base itself; write out one of the two")
+    return below | fields
+
+
+def _read_fields(recipe: Path) -> dict[str, Any]:
     if not recipe.is_file():
         raise FileNotFoundError(f"recipe {recipe} does not exist; see the folder recipes/ for those that do")
     fields = _UniqueKeyLoader(recipe.read_text(encoding="utf-8")).get_single_data()
@@ -241,8 +355,13 @@ def _recipe_words(recipe: Path) -> list[str]:
             f"recipe {recipe}: hub_token would be written to disk and published with the recipe; log in once with "
             "`hf auth login`, or set HF_TOKEN"
         )
+    return fields
+
+
+def _recipe_words(recipe: Path) -> list[str]:
+    """The recipe as command-line words, so that one parser types and checks both (YAML leaves 4e-5 a string)."""
     words: list[str] = []
-    for name, value in fields.items():
+    for name, value in read_recipe(recipe).items():
         if value is None:
             continue
         words.append(f"--{name}")

@@ -17,10 +17,48 @@ def prepare(args: argparse.Namespace) -> None:
     else:
         if args.source is None:
             raise ValueError(f"prepare {args.name} needs the folder of the original data: prepare {args.name} SOURCE")
+        if args.name == "own":
+            prepare_own(args, out)
+            return
         from microgesture.data import utd_mhad
 
         utd_mhad.prepare(args.source, out)
     print(f"{args.name}: {out}")
+
+
+def prepare_own(args: argparse.Namespace, out: Path) -> None:
+    """Makes a data set folder of people's own clips."""
+    from microgesture.annotation.sources import ReadingOptions
+    from microgesture.data.own import OwnOptions, parse_shares
+    from microgesture.data.own import prepare as make
+
+    options = OwnOptions(
+        reading=ReadingOptions(args.tier, args.coder, args.fps, args.point),
+        subject_from=args.subject_from,
+        labels=args.labels,
+        mirrored=None if args.mirrored is None else args.mirrored == "yes",
+        shares=parse_shares(args.ratio),
+        folds=args.folds,
+        seed=args.seed,
+        allow_leak=args.allow_leak,
+    )
+    print("\n".join(make(args.source, out, options)))
+
+
+def check(args: argparse.Namespace) -> int:
+    """Looks a data set over before training; 1 when something must be mended."""
+    import json
+
+    from microgesture.data.check import check as check_folder
+    from microgesture.data.clips import write_text
+    from video_fgsgl import SPAN_SLACK, probe, read_frames
+
+    read = read_frames if args.decode else None
+    report = check_folder(args.folder, probe, read, args.num_frames, float(SPAN_SLACK))
+    print(report.as_text())
+    if args.json is not None:
+        write_text(args.json, json.dumps(report.as_json(), ensure_ascii=False, indent=1) + "\n")
+    return 1 if report.errors else 0
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -42,6 +80,88 @@ def predict(args: argparse.Namespace) -> None:
         best = {attribute: words[0][0] for attribute, words in model.describe(pixels)[0].items() if words}
         if best:
             print("  " + ", ".join(f"{attribute}: {word}" for attribute, word in best.items()))
+
+
+def annotate_export(args: argparse.Namespace) -> None:
+    """Makes a folder for coders."""
+    import video_fgsgl
+    from microgesture.annotation.export import export, sources
+
+    key = export(
+        args.folder, args.out, video_fgsgl, clips=sources(args.folder, args.split), tool=args.format,
+        coders=args.coders, prefill=args.prefill, show_label=args.show_label, seed=args.seed,
+    )  # fmt: skip
+    twice = sum(item.look == 2 for item in key.items)
+    print(f"{len(key.items)} clips to look at, {twice} of them for the second time: {args.out}")
+    print(f"what to do next: {args.out / 'READ_ME.txt'}")
+
+
+def annotate_import(args: argparse.Namespace) -> None:
+    """Reads what coders made into one table."""
+    from microgesture.annotation.reading import read_coded
+    from microgesture.annotation.records import write_records
+
+    records, states = read_coded(args.folder, args.files)
+    print(", ".join(f"{states[state]} {state}" for state in ("finished", "cancelled", "unfinished")))
+    if not records:
+        raise ValueError("no clip is finished, so there is nothing to write")
+    write_records(args.out, records)
+    coders = sorted({str(record.text.coder) for record in records})
+    print(f"{len(records)} records of {len(coders)} coders ({', '.join(coders)}): {args.out}")
+
+
+def annotate_apply(args: argparse.Namespace) -> None:
+    """Writes records into a data set."""
+    from microgesture.annotation.apply import apply
+    from microgesture.annotation.records import read_records
+
+    counts = apply(args.folder, read_records(args.records))
+    print(f"{args.folder}: {', '.join(f'{number} {what}' for what, number in counts.items())}")
+
+
+def add_annotate(commands: argparse._SubParsersAction) -> None:
+    """The command line of `microgesture annotate`."""
+    group = commands.add_parser(
+        "annotate", help="have people describe clips (FG-Text), and use what they wrote",
+        description="Have people describe clips: export a folder for coders, import what they wrote, apply it to the "
+        "data set. They work in Label Studio (in the browser) or in ELAN, both free.",
+    ).add_subparsers(required=True, metavar="STEP")  # fmt: skip
+    out = group.add_parser(
+        "export", help="make a folder for coders out of a data set",
+        description="Makes a folder for coders: the clips in random order under names that tell nothing, a tenth of "
+        "them twice, and the questions. Coders work blind unless you say otherwise.",
+    )  # fmt: skip
+    out.add_argument("folder", type=Path, help="the data set, e.g. data/mydata")
+    out.add_argument("--out", type=Path, required=True, help="the folder to make")
+    out.add_argument("--format", choices=("label-studio", "elan"), default="label-studio", help="for which tool")
+    out.add_argument("--split", nargs="+", default=[], metavar="NAME", help="only these splits, e.g. train")
+    out.add_argument("--coders", nargs="+", default=[], metavar="NAME",
+                     help="a set of clips for each, in an order of their own; without names: one set")  # fmt: skip
+    out.add_argument("--prefill", action="store_true",
+                     help="fill in the words that the data set has already (not blind): what a coder accepts "
+                     "unchanged is marked as confirmed, and does not count as a coder's own")  # fmt: skip
+    out.add_argument("--show-label", action="store_true", help="tell coders the class of each clip (not blind)")
+    out.add_argument("--seed", type=int, default=0, help="another order with another number")
+    out.set_defaults(run=annotate_export)
+    read = group.add_parser(
+        "import", help="read what coders made into one table",
+        description="Reads what coders made: one line per clip and coder, checked word by word. Clips that a coder "
+        "cancelled or did not finish are counted and left out.",
+    )  # fmt: skip
+    read.add_argument("folder", type=Path, help="the folder that `annotate export` made")
+    read.add_argument("files", type=Path, nargs="*", metavar="FILE",
+                      help="what the tool exported: JSON of Label Studio, .eaf files, folders of them (default: the "
+                      ".eaf files in FOLDER)")  # fmt: skip
+    read.add_argument("--out", type=Path, required=True, help="the table to write, e.g. records.jsonl")
+    read.set_defaults(run=annotate_import)
+    use = group.add_parser(
+        "apply", help="write records into the data set, for training",
+        description="Writes records into the data set's metadata.jsonl: one record per clip, of one coder or "
+        "adjudicated. Words that a human wrote are never replaced by others than a human's.",
+    )  # fmt: skip
+    use.add_argument("folder", type=Path, help="the data set")
+    use.add_argument("records", type=Path, help="the table that `annotate import` or `annotate adjudicate` wrote")
+    use.set_defaults(run=annotate_apply)
 
 
 def push(args: argparse.Namespace) -> None:
@@ -75,16 +195,33 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="microgesture", description="Micro-gestures in video: FG-SGL.")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     make = commands.add_parser("prepare", help="make a data set folder that training reads")
-    make.add_argument("name", choices=("synthetic", "utd_mhad"), help="which data set")
-    make.add_argument("source", type=Path, nargs="?", help="folder of the original data (not for synthetic)")
+    make.add_argument("name", choices=("synthetic", "utd_mhad", "own"), help="which data set")
+    make.add_argument(
+        "source",
+        type=Path,
+        nargs="?",
+        help="folder of the original data (not for synthetic), or annotation file (own)",
+    )
     make.add_argument("--out", type=Path, help="the folder to make (default: data/NAME)")
     make.add_argument("--size", choices=("demo", "full"), default="demo", help="synthetic: demo or full")
-    make.add_argument("--seed", type=int, default=0, help="synthetic: other people and clips with another seed")
+    make.add_argument(
+        "--seed", type=int, default=0, help="another seed: other people and clips (synthetic), another split (own)"
+    )
+    _own_options(make)
     make.set_defaults(run=prepare)
+    look_over = commands.add_parser("check", help="look a data set over before training")
+    look_over.add_argument("folder", type=Path, help="data set folder, e.g. data/own")
+    look_over.add_argument(
+        "--num_frames", type=int, default=8, help="frames the network takes from a clip (default 8)"
+    )
+    look_over.add_argument("--decode", action="store_true", help="also decode every clip: finds damage and stillness")
+    look_over.add_argument("--json", type=Path, help="also write the report to this file")
+    look_over.set_defaults(run=check)
     look = commands.add_parser("predict", help="recognise the micro-gesture in video clips")
     look.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint, e.g. outputs/synthetic")
     look.add_argument("files", type=Path, nargs="+", help="video clips, each with one gesture")
     look.set_defaults(run=predict)
+    add_annotate(commands)
     send = commands.add_parser(
         "push",
         help="publish a checkpoint on the Hugging Face Hub",
@@ -118,15 +255,39 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def _own_options(make: argparse.ArgumentParser) -> None:
+    own = make.add_argument_group(
+        "your own clips (own)",
+        "SOURCE is a table (.csv, .jsonl) with the columns file, label, subject, start, end; a folder with a folder "
+        "per class; ELAN (.eaf), BORIS (.boris) or Label Studio (.json) files; or the folder that holds one of these. "
+        "See docs/your_data.md.",
+    )
+    own.add_argument("--subject-from", metavar="RULE", help="who is seen: folder, file, or a pattern as '{subject}_*'")
+    own.add_argument("--labels", type=Path, metavar="FILE", help="your labels.json, with a sentence for each class")
+    own.add_argument(
+        "--mirrored", choices=("yes", "no"), help="whether the recordings are mirrored (default: unknown)"
+    )
+    own.add_argument("--ratio", default="70,15,15", help="train, validation, test in per cent (default 70,15,15)")
+    own.add_argument("--folds", type=int, metavar="K", help="make K folds by person, in OUT/fold_1 and so on")
+    own.add_argument("--allow-leak", action="store_true", help="split at random; every result is marked")
+    own.add_argument(
+        "--tier", action="append", default=[], help="ELAN: tier with the classes (may stand several times)"
+    )
+    own.add_argument("--coder", help="ELAN, Label Studio: whose work to take where several coded the same")
+    own.add_argument("--fps", type=float, help="Label Studio: frame rate of the project's <Video> tag")
+    own.add_argument(
+        "--point", type=float, metavar="SECONDS", help="BORIS: video around point events; 0: without them"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; an error is one line that says what to do."""
     args = parser().parse_args(argv)
     try:
-        args.run(args)
-    except (ValueError, OSError) as error:
+        return args.run(args) or 0
+    except (ValueError, OSError, ImportError) as error:
         print(f"microgesture: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What processes tell each other while training: sentence numbers; clips and features never travel."""
+"""What processes tell each other while training: sentence numbers and alarms; clips and features never travel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch.distributed as dist
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 
-def gather_ids(ids: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Joins the ids of all processes, in the order of their ranks.
+def gather_ids(ids: torch.Tensor) -> list[torch.Tensor]:
+    """Gives every process the ids of all.
 
     The frozen embeddings behind the ids lie in every process, so gathering the ids gathers the embeddings, without
     gradient, at 8 bytes a clip.
@@ -20,11 +20,11 @@ def gather_ids(ids: torch.Tensor) -> tuple[torch.Tensor, int]:
         ids: Sentence ids of this process `(B,)`, int64; B may differ between processes.
 
     Returns:
-        All ids `(ΣB,)`, and where this process's own begin.
+        The ids of each process, in the order of their ranks.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return ids, 0
-    world, rank = dist.get_world_size(), dist.get_rank()
+    if not _several():
+        return [ids]
+    world = dist.get_world_size()
     sizes = [torch.zeros(1, dtype=torch.int64, device=ids.device) for _ in range(world)]
     dist.all_gather(sizes, torch.tensor([len(ids)], dtype=torch.int64, device=ids.device))
     counts = [int(size) for size in sizes]
@@ -32,20 +32,34 @@ def gather_ids(ids: torch.Tensor) -> tuple[torch.Tensor, int]:
     padded[: len(ids)] = ids
     parts = [torch.empty_like(padded) for _ in range(world)]
     dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]), sum(counts[:rank])
+    return [part[:count] for part, count in zip(parts, counts, strict=True)]
+
+
+def any_process(flag: torch.Tensor) -> bool:
+    """Whether a flag (a scalar) is set in any process; every process has to ask, and gets the same answer."""
+    if not _several():
+        return bool(flag)
+    raised = flag.to(torch.int32)
+    dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+    return bool(raised)
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 @contextmanager
-def whole_weights(model: torch.nn.Module) -> Iterator[None]:
+def whole_weights(model: torch.nn.Module, change: bool = False) -> Iterator[None]:
     """Inside, every process has every weight, also where DeepSpeed ZeRO-3 gives each only a shard.
 
     Args:
         model: The network; every process has to enter.
+        change: Whether weights are changed inside, by every process alike.
     """
     if not is_deepspeed_zero3_enabled():
         yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+    with deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0 if change else None):
         yield

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from microgesture.data.clips import write_text
+from microgesture.data.clips import LEAK, write_text
 
 CARD_FILE = "README.md"
 PLACEHOLDER = "THIS_REPOSITORY"  # stands for the repository's name until the checkpoint is published
@@ -193,6 +193,8 @@ def _training(record: dict[str, Any]) -> list[str]:
         if figures
         else "not evaluated"
     )
+    if record.get("leak"):
+        score += f". **Leak:** {LEAK}"
     settings = yaml.safe_dump(record["recipe_fields"] | record["arguments"], sort_keys=False, allow_unicode=True)
     parameters = [(row["part"], f"{row['trained']:,}", f"{row['frozen']:,}") for row in record["parameters"]]
     return [
@@ -200,7 +202,7 @@ def _training(record: dict[str, Any]) -> list[str]:
         f"Data set {code(record['dataset'])}, version {code(record['dataset_version'])}; commit "
         f"{code(record['commit'])}; step {record['chosen_step']} of {record['steps']}, stage "
         f"{record['chosen_stage']}, chosen by {code(record['chosen_by'])} on the validation split: {score}.",
-        f"Recipe {code(record['recipe'])}, with what the command line changed of the training settings (the rest is "
+        f"Recipe {code(record['recipe'])}, with what the command line changed of the training settings (all else is "
         "in `metrics.json` and `config.json`):",
         block("yaml", settings),
         "Loss terms at the end of each stage:",

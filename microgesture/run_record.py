@@ -9,8 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from microgesture.arguments import read_recipe
 from microgesture.data.clips import write_text
 
 RECORD_FILE = "metrics.json"
@@ -108,7 +107,10 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
 
 def recipe_fields(recipe: Path) -> dict[str, Any]:
     """The recipe without the folders of this machine, which are nobody else's business."""
-    fields = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    fields = read_recipe(recipe)
+    backbone = fields.get("backbone")
+    if backbone and Path(backbone).expanduser().is_dir():
+        fields["backbone"] = Path(backbone).name
     return {
         name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
         for name, value in fields.items()

@@ -36,15 +36,20 @@ class EncoderKey:
         name: The text encoder.
         revision: Its revision, or a digest of its weights' recipe.
         pooling: How token states become one vector.
+        dtype: Of the encoder's weights.
     """
 
     name: str
     revision: str
     pooling: str = "mean"
+    dtype: str = "float32"
 
 
 class LanguageModelEncoder:
-    """Mean over the last hidden states of a sentence's real tokens.
+    """Mean over the last hidden states of a sentence's own tokens.
+
+    Padding is none of them, nor is a token that only says where a sentence begins: a decoder looks back only, so its
+    state is the same for every sentence, and its share of the mean would tell nothing but the sentence's length.
 
     Args:
         model: A decoder without its language head, e.g. `LlamaModel`.
@@ -63,9 +68,11 @@ class LanguageModelEncoder:
         rows: list[torch.Tensor | None] = [None] * len(sentences)
         for begin in range(0, len(order), self.batch_size):
             chosen = order[begin : begin + self.batch_size]
-            batch = self.tokenizer([sentences[i] for i in chosen], padding=True, return_tensors="pt").to(device)
+            batch = self.tokenizer(
+                [sentences[i] for i in chosen], padding=True, return_special_tokens_mask=True, return_tensors="pt"
+            ).to(device)
             states = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-            real = batch["attention_mask"].unsqueeze(-1).float()
+            real = (1 - batch["special_tokens_mask"]).unsqueeze(-1).float()
             pooled = (states.float() * real).sum(1) / real.sum(1)
             for i, row in zip(chosen, pooled.cpu(), strict=True):
                 rows[i] = row

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -33,7 +34,8 @@ TEXT_CONFIG = {
 
 def tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE over FG-Text's own words; any other text falls into smaller pieces, never into nothing."""
-    corpus = [FGText(**{name: word}).sentence() for name, words in VOCABULARY.items() for word in words]
+    alone: list[dict[str, Any]] = [{name: word} for name, words in VOCABULARY.items() for word in words]
+    corpus = [FGText(**words).sentence() for words in alone]
     corpus += [FGText("hand", "neck", "up", "touch", side).sentence() for side in ("left", "right")]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

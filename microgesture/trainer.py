@@ -7,52 +7,61 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from microgesture import adapters
 from microgesture.arguments import FGSGLTrainingArguments
 from microgesture.data import augment
-from microgesture.data.clip_dataset import NO_SENTENCE, collate
-from microgesture.distributed import gather_ids
+from microgesture.data.clip_dataset import ClipDataset, collate
 from microgesture.evaluation.metrics import classification_metrics
+from microgesture.failures import LossWatch, explained_out_of_memory
 from microgesture.losses.contrastive import info_nce, prototype_nce
+from microgesture.negatives import StepShare, share_step
+from microgesture.resumable_trainer import ResumableTrainer
 from microgesture.schedule import stage, term_weights
 
 EVALUATION_METRICS = ("correct", "total", "top1", "macro_f1")
 NO_NEGATIVE = "fg_without_negative"
 
 
-class FGSGLTrainer(Trainer):
+class FGSGLTrainer(ResumableTrainer):
     """Trains FG-SGL: `L = L_cls + λ_cp·L_cp + λ_fg·L_fg` (eq. 3).
 
     Args:
         sentence_table: Frozen embeddings of the training sentences `(S, D_t)`; batches hold rows of it.
         class_names: Class names by id, for the metrics.
-        augment_clips: Whether training clips are changed in tempo, place and colour; they then hold
-            `augment.OVERSAMPLING` times the network's frames.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
-    Batches hold uint8 frames; they are augmented and normalised on the device. Every term is logged under its own name
-    (`cls`, `cp`, `fg`), unweighted, as the mean over the logging window.
+    Batches hold uint8 frames; they are augmented and normalised on the device. Every clip of an optimizer step counts
+    the same, however the step is cut into micro-batches. Every term is logged under its own name (`cls`, `cp`, `fg`),
+    unweighted, as the mean over the logging window.
     """
 
-    # The terms are means over a micro-batch, so the Trainer has to divide by the accumulation steps.
+    # The terms are weighted means over a micro-batch, so the Trainer has to divide by the accumulation steps.
     loss_is_scaled_for_ga = False
     args: FGSGLTrainingArguments
 
-    def __init__(
-        self, *, sentence_table: torch.Tensor, class_names: list[str], augment_clips: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, sentence_table: torch.Tensor, class_names: list[str], **kwargs: Any) -> None:
         kwargs.setdefault("data_collator", collate)
         super().__init__(compute_metrics=self._metrics, **kwargs)
-        self.class_names, self.augment_clips = class_names, augment_clips
+        self.class_names = class_names
         self.sentence_table = sentence_table.to(self.args.device)
         self.term_weights = self.weights_at(0.0)
         self._window: dict[str, torch.Tensor] = {}
         self._window_steps = 0.0
+        self._watch = LossWatch(self.args.output_dir, self._clip_name)
         self.add_callback(MLCOCallback(self))
+        self.add_callback(EpochCallback(self))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; where memory runs out, the error names the settings that help."""
+        with explained_out_of_memory():
+            return super().train(*args, **kwargs)
+
+    def _clip_name(self, index: int) -> str:
+        return self.train_dataset.name(index) if isinstance(self.train_dataset, ClipDataset) else f"clip {index}"
 
     def weights_at(self, progress: float) -> dict[str, float]:
         """Weights of this run's terms at a point of training, 0 to 1."""
@@ -71,70 +80,77 @@ class FGSGLTrainer(Trainer):
 
     # ---- one step ---------------------------------------------------------------------------------------------------
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], Any]:
+        """Reads the micro-batches of an optimizer step, and tells each what it has to know of the others."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if batches:
+            # Without L_fg the sentences do not matter, and nothing has to travel.
+            negatives = self.args.fg_negatives if "fg" in self.args.terms else "batch"
+            ids = [batch["sentence_ids"] for batch in batches]
+            shares = share_step(ids, negatives, len(self.sentence_table))
+            batches = [batch | {"share": share} for batch, share in zip(batches, shares, strict=True)]
+        return batches, items
+
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Eq. 3 in training; the cross-entropy alone, on un-augmented clips, in evaluation."""
         if not model.training:
-            outputs = model(pixel_values=self._pixels(inputs, augmented=False))
+            outputs = model(pixel_values=self._pixels(inputs))
             loss = F.cross_entropy(outputs.logits.float(), inputs["labels"])
             return (loss, outputs) if return_outputs else loss
-        keys, begin = self._keys(inputs["sentence_ids"])
+        share: StepShare = inputs["share"]
         outputs = model(
-            pixel_values=self._pixels(inputs, augmented=self.augment_clips),
-            fine_texts=None if keys is None else self.sentence_table[keys.clamp(min=0)],
+            pixel_values=self._pixels(inputs),
+            fine_texts=self.sentence_table[share.keys] if "fg" in self.args.terms else None,
         )
-        terms = self._terms(outputs, inputs, keys, begin)
+        terms = self._terms(outputs, inputs["labels"], share)
         self._record(terms)
         total = torch.stack([weight * terms[name] for name, weight in self.term_weights.items()]).sum()
+        self._watch.add(inputs["clip_ids"], {"loss": total} | terms)
+        if self.accelerator.sync_gradients:  # the step's last micro-batch; DeepSpeed steps within its backward
+            self._watch.check_loss(self.state.global_step + 1, self.state.epoch or 0.0)
         return (total, outputs) if return_outputs else total
 
-    def _pixels(self, inputs: dict[str, torch.Tensor], augmented: bool) -> torch.Tensor:
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        if not self.args.fp16:  # whose scaler meets infinite gradients as a matter of course, and leaves them out
+            self._watch.check_gradient(norm, self.state.global_step + 1, self.state.epoch or 0.0)
+        self._watch.clear()
+        return norm
+
+    def _pixels(self, inputs: dict[str, Any]) -> torch.Tensor:
         frames = inputs["pixel_values"]
-        if augmented:
-            epoch = int(self.state.epoch or 0)
-            drawn = [augment.draw(self.args.seed, epoch, clip) for clip in inputs["clip_ids"].tolist()]
-            parameters = torch.stack(drawn)
-            frames = augment.apply(augment.warp_time(frames, parameters), parameters)
+        if "flipped" in inputs:
+            frames = augment.mirror(frames, inputs["flipped"])
+        if "augmentation" in inputs:
+            frames = augment.apply(frames, inputs["augmentation"])
         return self.processing_class.normalize(frames)
 
-    def _keys(self, sentence_ids: torch.Tensor) -> tuple[torch.Tensor | None, int]:
-        if "fg" not in self.args.terms:
-            return None, 0
-        return gather_ids(sentence_ids) if self.args.fg_negatives == "global" else (sentence_ids, 0)
-
-    def _terms(
-        self, outputs: Any, inputs: dict[str, torch.Tensor], keys: torch.Tensor | None, begin: int
-    ) -> dict[str, torch.Tensor]:
-        labels, temperature = inputs["labels"], self.args.temperature
-        terms = {"cls": F.cross_entropy(outputs.logits.float(), labels)}
+    def _terms(self, outputs: Any, labels: torch.Tensor, share: StepShare) -> dict[str, torch.Tensor]:
+        temperature = self.args.temperature
+        terms = {"cls": F.cross_entropy(outputs.logits.float(), labels) * share.clip_weight}
         if "cp" in self.args.terms:
-            terms["cp"] = prototype_nce(outputs.class_embeds, outputs.category_embeds, labels, temperature)
-        if keys is not None:
-            terms |= self._fine_terms(outputs, inputs["sentence_ids"], keys, begin)
+            terms["cp"] = share.clip_weight * prototype_nce(
+                outputs.class_embeds, outputs.category_embeds, labels, temperature
+            )
+        if "fg" in self.args.terms:
+            terms |= self._fine_terms(outputs, share)
         return terms
 
-    def _fine_terms(self, outputs: Any, own: torch.Tensor, keys: torch.Tensor, begin: int) -> dict[str, torch.Tensor]:
-        """L_fg over the clips that have a sentence, and the share of them without any negative."""
-        has, real = own != NO_SENTENCE, keys != NO_SENTENCE
-        alone = torch.unique(keys[real]).numel() < 2
-        share = torch.tensor(float(alone), device=own.device)
-        if alone or not has.any():
-            zero = (outputs.fine_embeds.sum() + outputs.fine_text_embeds.sum()).float() * 0.0
-            return {"fg": zero, NO_NEGATIVE: share}
-        column = torch.cumsum(real, 0) - 1  # place of each key once keys without a sentence are taken out
-        targets = column[begin + torch.arange(len(own), device=own.device)][has]
-        loss = info_nce(
-            outputs.fine_embeds[has], outputs.fine_text_embeds[real], self.args.temperature, keys[real], targets
-        )
-        if self.args.fg_negatives == "global":
-            # Processes are averaged with equal weight; this makes it the mean over all clips that have a sentence.
-            loss = loss * (has.sum() * self.args.world_size / real.sum())
-        return {"fg": loss, NO_NEGATIVE: share}
+    def _fine_terms(self, outputs: Any, share: StepShare) -> dict[str, torch.Tensor]:
+        """L_fg over the clips that have a sentence, and whether there was no other sentence to tell theirs from."""
+        alone = len(share.keys) < 2
+        if alone or not len(share.rows):
+            loss = (outputs.fine_embeds.sum() + outputs.fine_text_embeds.sum()).float() * 0.0
+        else:
+            clips, sentences = outputs.fine_embeds[share.rows], outputs.fine_text_embeds
+            loss = share.fine_weight * info_nce(clips, sentences, self.args.temperature, targets=share.targets)
+        return {"fg": loss, NO_NEGATIVE: loss.new_full((), float(alone))}
 
     # ---- logging ----------------------------------------------------------------------------------------------------
 
@@ -203,3 +219,19 @@ class MLCOCallback(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Sets the weights of this optimizer step."""
         self.trainer.term_weights = self.trainer.weights_at(state.global_step / state.max_steps)
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the training clips which epoch begins, also to a run that is resumed in the middle of one.
+
+    Args:
+        trainer: Whose `train_dataset` is told.
+    """
+
+    def __init__(self, trainer: FGSGLTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Sets the epoch before the first clip is read."""
+        if isinstance(self.trainer.train_dataset, ClipDataset):
+            self.trainer.train_dataset.set_epoch(int(state.epoch or 0))

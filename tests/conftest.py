@@ -19,8 +19,14 @@ os.environ["HF_HOME"] = _CACHE.name
 os.environ["HF_DATASETS_CACHE"] = f"{_CACHE.name}/datasets"
 os.environ["HF_MODULES_CACHE"] = f"{_CACHE.name}/modules"
 
+import hypothesis  # noqa: E402
+
 from microgesture.data.clips import ClipSample, write_split  # noqa: E402 - after the variables above
 from microgesture.data.fg_text import FGText  # noqa: E402
+
+# The same examples in every run, however busy the machine is.
+hypothesis.settings.register_profile("project", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

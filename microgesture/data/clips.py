@@ -1,14 +1,16 @@
 """Clips and data sets on disk: one folder that `datasets.load_dataset` reads, wherever it is moved to.
 
 OUT/README.md                 the data set's card
-OUT/labels.json               name, version, mirrored, classes with their sentence and FG-Text default
+OUT/labels.json               name, version, mirrored, classes with their sentence, FG-Text default and flip_label
 OUT/<split>/metadata.jsonl    one row per clip; `file_name` is relative to this folder
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,8 +19,17 @@ from typing import Any
 import datasets
 from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
 
+logger = logging.getLogger(__name__)
+
 LABELS_FILE = "labels.json"
 METADATA_FILE = "metadata.jsonl"
+NO_FLIP = "none"
+LEAK = "the same people are, or may be, in training and evaluation: these figures are too good to be reported"
+TEXT_COLUMNS = (*ATTRIBUTES, "side", "provenance")
+CODER_COLUMNS = {"repetition": "string", "coder": "string", "confidence": "float64"}
+"""FG-Text columns that a data set may have; where it has none, they are read as empty."""
+
+_SIDE_WORD = re.compile(r"\b(left|right|(counter-?|anti-?)?clockwise)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,20 +56,27 @@ class ClipSample:
 
     def row(self) -> dict[str, Any]:
         """The line of metadata.jsonl."""
-        text: dict[str, Any] = (
-            asdict(self.fg_text) if self.fg_text else dict.fromkeys((*ATTRIBUTES, "side", "provenance"))
-        )
+        text: dict[str, Any] = asdict(self.fg_text) if self.fg_text else dict.fromkeys(TEXT_COLUMNS)
+        text = {name: value for name, value in text.items() if value is not None or name in TEXT_COLUMNS}
         head = {"file_name": self.file_name, "label": self.label, "subject": self.subject}
         return head | {"start": self.start, "end": self.end} | text | self.extra
 
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class: its name, the category sentence T_c (FG-SGL, Sec. III-D) and the FG-Text default."""
+    """One class.
+
+    Args:
+        name: Its name.
+        text: The category sentence T_c (FG-SGL, Sec. III-D).
+        default: The FG-Text default, if it has one.
+        flip_label: The class of its clips in a mirror: itself or another; `None`: they are never mirrored.
+    """
 
     name: str
     text: str
-    default: FGText
+    default: FGText | None = None
+    flip_label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,8 @@ class DatasetInfo:
         version: Version of the data set or of its generator.
         mirrored: Whether the recordings are mirrored: `True`, `False` or `"unknown"`.
         classes: The classes in the order of their ids.
+        leak: Whether the same people may be on both sides of the splits; every result says so.
+        expected: How many clips each split is known to have.
         redistributable: Whether those who are seen, and the licence, allow passing the videos on; not said means no.
     """
 
@@ -77,6 +97,8 @@ class DatasetInfo:
     version: str
     mirrored: bool | str
     classes: tuple[ClassInfo, ...]
+    leak: bool = False
+    expected: dict[str, int] = field(default_factory=dict)
     redistributable: bool = False
 
     @property
@@ -89,13 +111,19 @@ class DatasetInfo:
         """Category sentences in the order of the ids."""
         return [info.text for info in self.classes]
 
+    @property
+    def flip_labels(self) -> list[int | None]:
+        """Class id in a mirror by class id, `None` where clips are never mirrored."""
+        return [None if c.flip_label is None else self.names.index(c.flip_label) for c in self.classes]
+
     @classmethod
     def read(cls, folder: Path | str) -> DatasetInfo:
         """Reads `folder/labels.json`.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file is not JSON, or a class is repeated, has no sentence or a sentence of another class.
+            ValueError: The file is not JSON, a class is repeated, has no sentence or a sentence of another class, or a
+                flip_label does not fit.
         """
         path = Path(folder) / LABELS_FILE
         if not path.is_file():
@@ -105,11 +133,17 @@ class DatasetInfo:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             classes = tuple(
-                ClassInfo(c["name"], c["text"], FGText(**c["default"], provenance="default")) for c in data["classes"]
-            )
-            info = cls(
-                data["name"], data["version"], data["mirrored"], classes, data.get("redistributable", False) is True
-            )
+                ClassInfo(
+                    c["name"], c["text"], _default(c),
+                    None if c.get("flip_label") == NO_FLIP else c.get("flip_label"),
+                )
+                for c in data["classes"]
+            )  # fmt: skip
+            leak, expected = data.get("leak", False), data.get("expected", {})
+            if not isinstance(leak, bool) or not isinstance(expected, dict):
+                raise TypeError(f"leak is true or false, expected names splits and clips: {leak!r}, {expected!r}")
+            allowed = data.get("redistributable", False) is True
+            info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected, allowed)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
         for what, values in (("class name", info.names), ("category sentence", info.texts)):
@@ -117,7 +151,30 @@ class DatasetInfo:
             if twice:
                 raise ValueError(f"{path}: every {what} must be there and stand once; mend {twice}")
         check_sides((c.default for c in classes), info.mirrored)
+        _check_flips(path, info)
         return info
+
+
+def _check_flips(path: Path, info: DatasetInfo) -> None:
+    """Refuses a flip_label after which a mirrored clip would have a wrong label or a wrong category sentence."""
+    labels = {c.name: c.flip_label for c in info.classes}
+    for c in info.classes:
+        if c.flip_label is None:
+            continue
+        if labels.get(c.flip_label) != c.name:  # a mirror seen in a mirror shows the first again
+            raise ValueError(
+                f"{path}: class {c.name!r} has the flip_label {c.flip_label!r}; that must be the class itself or "
+                f'another whose flip_label is {c.name!r} in turn, or "{NO_FLIP}" for clips that are never mirrored'
+            )
+        if c.flip_label == c.name and (word := _SIDE_WORD.search(c.text)):
+            raise ValueError(
+                f"{path}: the sentence of class {c.name!r} says {word[0]!r}, which is wrong in a mirror, but its "
+                f'flip_label is the class itself; name the class that it becomes, or "{NO_FLIP}", or reword the sentence'
+            )
+
+
+def _default(data: dict[str, Any]) -> FGText | None:
+    return FGText(**data["default"], provenance="default") if data.get("default") else None
 
 
 def write_split(folder: Path, clips: Sequence[ClipSample]) -> None:
@@ -156,7 +213,8 @@ def load(folder: Path | str) -> datasets.DatasetDict:
 
     Raises:
         FileNotFoundError: The folder, its labels.json or every split is missing.
-        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test.
+        ValueError: A label is unknown, or a subject stands in more than one of train, validation and test (unless
+            labels.json says `"leak": true`).
     """
     root = Path(folder).resolve()
     info = DatasetInfo.read(root)
@@ -164,7 +222,10 @@ def load(folder: Path | str) -> datasets.DatasetDict:
     if not splits:
         raise FileNotFoundError(f"{root} holds no split: expected {root}/train/{METADATA_FILE} and the like")
     loaded = datasets.DatasetDict({split.name: _load_split(split, info) for split in splits})
-    check_subjects({name: split["subject"] for name, split in loaded.items()})
+    if info.leak:
+        logger.warning("%s: %s", info.name, LEAK)
+    else:
+        check_subjects({name: split["subject"] for name, split in loaded.items()})
     for name, split in loaded.items():
         _check_rows(root / name / METADATA_FILE, split, info.mirrored)
     return loaded
@@ -200,8 +261,12 @@ def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
     unknown = sorted({str(label) for label in split["label"]} - set(info.names))
     if unknown:
         raise ValueError(f"{folder}/{METADATA_FILE} has labels that {LABELS_FILE} does not name: {unknown}")
-    text_columns = {name: datasets.Value("string") for name in (*ATTRIBUTES, "side", "provenance", "subject")}
+    for name in CODER_COLUMNS:
+        if name not in split.column_names:
+            split = split.add_column(name, [None] * len(split))
+    text_columns = {name: datasets.Value("string") for name in (*TEXT_COLUMNS, "subject")}
     features = split.features | text_columns
+    features |= {name: datasets.Value(kind) for name, kind in CODER_COLUMNS.items()}
     features |= {"start": datasets.Value("float64"), "end": datasets.Value("float64")}
     features["video"] = datasets.Video(decode=False)
     features["label"] = datasets.ClassLabel(names=info.names)

@@ -4,131 +4,71 @@ A micro-gesture is described by four attributes (FG-SGL, Sec. III-B): who moves 
 (`receiver`), which way (`direction`), in what manner (`motion_type`). Left and right are always the **subject's**
 anatomical left and right, never the picture's.
 
-The paper names the four attributes and no words; the words below are this project's proposal (docs/paper.md).
+The paper names the four attributes and no words; the words and the sentence templates are this project's proposal
+(docs/paper.md). They are data: vocabulary.json beside this file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 ATTRIBUTES = ("initiator", "receiver", "direction", "motion_type")
-PROVENANCES = ("default", "human", "confirmed", "model")
-SIDES = ("left", "right")
+PROVENANCES = ("default", "model", "confirmed", "human")
+"""Where a record comes from, in rising order: none is overwritten by one that stands before it."""
 MIRRORED = (True, False, "unknown")
 
-# initiator -> (how it is written, whether it takes a plural verb)
-_INITIATORS = {
-    "hand": ("hand", False),
-    "both_hands": ("both hands", True),
-    "fingers": ("fingers", True),
-    "arm": ("arm", False),
-    "both_arms": ("both arms", True),
-    "leg": ("leg", False),
-    "both_legs": ("both legs", True),
-    "shoulders": ("shoulders", True),
-    "neck": ("neck", False),
-    "head": ("head", False),
-    "torso": ("torso", False),
-    "mouth": ("mouth", False),
-    "cheeks": ("cheeks", True),
-}
+_WORDS: dict[str, Any] = json.loads(Path(__file__).with_name("vocabulary.json").read_text(encoding="utf-8"))
+VOCABULARY_VERSION: str = _WORDS["version"]
+VOCABULARY: dict[str, tuple[str, ...]] = {attribute: tuple(_WORDS[attribute]) for attribute in ATTRIBUTES}
+"""The ordinary words of each attribute, from vocabulary.json; only these have a prototype."""
+SPECIAL: dict[str, str] = _WORDS["special"]
+"""`not_visible` and `unclear`, with what they mean: values of every attribute and of the side, but no words: they
+enter neither the sentence nor a prototype, and they are neither `none` (nothing is touched) nor missing (`None`)."""
+SIDES: tuple[str, ...] = tuple(_WORDS["side"])
+SIDED: tuple[str, ...] = tuple(word for word, about in _WORDS["initiator"].items() if about.get("sided"))
+"""The initiators that a person has two of and moves one of."""
+REPETITIONS: dict[str, str] = _WORDS["repetition"]
+CONFIDENCES: dict[str, float] = _WORDS["confidence"]
+"""How sure a coder is, in words, with the places of these words on a scale from 0 to 1; they are no probabilities."""
+QUESTIONS: dict[str, str] = _WORDS["questions"]
+"""What a coder is asked for each field."""
+SENTENCES: tuple[str, ...] = tuple(_WORDS["sentences"])
+"""Sentence templates: the plain default first, then paraphrases. What stands in brackets is left out when it has no
+word to hold."""
 
-_RECEIVERS = (
-    "none", "air", "head", "hat", "hair", "forehead", "eyes", "face", "ear", "mouth", "lips", "jaw", "neck",
-    "suprasternal_notch", "collar", "chest", "back", "body", "arm", "hands", "fingers", "waist", "clothes",
-    "shoulders", "leg", "object",
-)  # fmt: skip
-
-_DIRECTIONS = {
-    "up": "moving up",
-    "down": "moving down",
-    "sideways": "moving sideways",
-    "left": "moving to the person's left",
-    "right": "moving to the person's right",
-    "forward": "moving forward",
-    "backward": "moving backward",
-    "inward": "moving inward",
-    "outward": "moving outward",
-    "back_and_forth": "moving back and forth",
-    "circular": "moving in circles",
-    "clockwise": "circling clockwise",
-    "counter_clockwise": "circling counter-clockwise",
-    "static": "without moving on",
-}
-
-# motion type -> (third person singular, plural, preposition before the receiver)
-_MOTION_TYPES = {
-    "touch": ("touches", "touch", ""),
-    "scratch": ("scratches", "scratch", ""),
-    "rub": ("rubs", "rub", ""),
-    "cover": ("covers", "cover", ""),
-    "pull": ("pulls", "pull", ""),
-    "adjust": ("adjusts", "adjust", ""),
-    "brush": ("brushes", "brush", ""),
-    "fold": ("folds", "fold", "over"),
-    "interlace": ("interlaces", "interlace", "with"),
-    "steeple": ("steeples", "steeple", "against"),
-    "hold": ("holds", "hold", ""),
-    "place": ("rests", "rest", "on"),
-    "withdraw": ("withdraws", "withdraw", "from"),
-    "raise": ("raises", "raise", "toward"),
-    "retract": ("retracts", "retract", "into"),
-    "straighten": ("straightens", "straighten", "against"),
-    "sway": ("sways", "sway", "against"),
-    "shake": ("shakes", "shake", "against"),
-    "shift": ("shifts", "shift", "against"),
-    "cross": ("crosses", "cross", "over"),
-    "press": ("presses", "press", ""),
-    "inflate": ("inflates", "inflate", "against"),
-    "bite": ("bites", "bite", ""),
-    "manipulate": ("manipulates", "manipulate", ""),
-    "gesticulate": ("gesticulates", "gesticulate", "in"),
-    # Larger actions, needed by UTD-MHAD only.
-    "swipe": ("swipes", "swipe", "through"),
-    "wave": ("waves", "wave", "in"),
-    "clap": ("claps", "clap", "against"),
-    "throw": ("throws", "throw", ""),
-    "draw": ("draws", "draw", "in"),
-    "swing": ("swings", "swing", ""),
-    "punch": ("punches", "punch", ""),
-    "push": ("pushes", "push", ""),
-    "knock": ("knocks", "knock", "on"),
-    "catch": ("catches", "catch", ""),
-    "lift": ("lifts", "lift", ""),
-    "curl": ("curls", "curl", "toward"),
-    "step": ("steps", "step", "over"),
-    "lower": ("lowers", "lower", "toward"),
-    "bend": ("bends", "bend", "toward"),
-}
-
-VOCABULARY: dict[str, tuple[str, ...]] = {
-    "initiator": tuple(_INITIATORS),
-    "receiver": _RECEIVERS,
-    "direction": tuple(_DIRECTIONS),
-    "motion_type": tuple(_MOTION_TYPES),
-}
-"""The words a coder may choose from, per attribute."""
-
-_SWAP = {"left": "right", "right": "left", "clockwise": "counter_clockwise", "counter_clockwise": "clockwise"}
-_SIDE_DIRECTIONS = frozenset(_SWAP)
+_SWAP: dict[str, str] = _WORDS["mirror"]
+SIDE_DIRECTIONS = frozenset(_SWAP)
+"""The directions that are wrong in a mirrored picture."""
 
 
 @dataclass(frozen=True)
 class FGText:
     """One FG-Text record: the four attributes of one clip, `None` where the coder left one out.
 
+    An attribute is a word of `VOCABULARY`, or `not_visible` or `unclear`.
+
     Args:
         initiator: The body part that moves.
         receiver: What is touched; `"none"` says that nothing is, `None` that nobody wrote it down.
         direction: The main direction, as the subject sees it.
         motion_type: The manner of the movement.
-        side: The subject's own `left` or `right` where one hand, arm or leg moves, else `None`.
-        provenance: `default` (taken from the class), `human`, `confirmed` (a second coder agreed) or `model`.
+        side: The subject's own `left` or `right` where one hand, arm or leg moves (or a special value), else `None`.
+        provenance: `default` (taken from the class), `model` (proposed), `confirmed` (proposed, and accepted unchanged
+            by a coder) or `human`.
+        repetition: `single`, `repeated` or `continuous`, `None` where nobody wrote it down.
+        coder: Who wrote it.
+        confidence: How sure they are, 0 to 1.
 
     Raises:
-        ValueError: A word is not in the vocabulary of its attribute, or all four attributes are missing.
+        ValueError: A word is not in the vocabulary of its attribute, a field has no such value, or all four attributes
+            are missing.
     """
 
     initiator: str | None = None
@@ -137,19 +77,29 @@ class FGText:
     motion_type: str | None = None
     side: str | None = None
     provenance: str = "human"
+    repetition: str | None = None
+    coder: str | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         for attribute in ATTRIBUTES:
             word = getattr(self, attribute)
-            if word is not None and word not in VOCABULARY[attribute]:
-                raise ValueError(
-                    f"FG-Text {attribute} {word!r} is not in the vocabulary; choose one of: "
-                    f"{', '.join(VOCABULARY[attribute])}"
-                )
-        if self.side not in (None, *SIDES):
-            raise ValueError(f"FG-Text side {self.side!r} must be 'left', 'right' or empty (the subject's own side)")
+            words = (*VOCABULARY[attribute], *SPECIAL)
+            if word is not None and word not in words:
+                raise ValueError(f"FG-Text {attribute} {word!r} is not in the vocabulary{hint(word, words)}")
+        if self.side not in (None, *SIDES, *SPECIAL):
+            raise ValueError(
+                f"FG-Text side {self.side!r} must be 'left', 'right' or empty (the subject's own side), or one of: "
+                f"{', '.join(SPECIAL)}"
+            )
+        if self.repetition not in (None, *REPETITIONS):
+            raise ValueError(
+                f"FG-Text repetition {self.repetition!r} must be empty or one of: {', '.join(REPETITIONS)}"
+            )
         if self.provenance not in PROVENANCES:
             raise ValueError(f"FG-Text provenance {self.provenance!r} must be one of: {', '.join(PROVENANCES)}")
+        if self.confidence is not None and not (_is_number(self.confidence) and 0 <= self.confidence <= 1):
+            raise ValueError(f"FG-Text confidence {self.confidence!r} must be a number from 0 to 1, or empty")
         if all(getattr(self, attribute) is None for attribute in ATTRIBUTES):
             raise ValueError("an FG-Text record needs at least one of its four attributes; leave the record out instead")
 
@@ -160,15 +110,15 @@ class FGText:
         Raises:
             ValueError: As for the class.
         """
-        words = {name: row.get(name) or None for name in (*ATTRIBUTES, "side")}
+        words = {name: row.get(name) or None for name in (*ATTRIBUTES, "side", "repetition", "coder")}
         if all(words[attribute] is None for attribute in ATTRIBUTES):
             return None
-        return cls(**words, provenance=row.get("provenance") or "human")
+        return cls(**words, provenance=row.get("provenance") or "human", confidence=row.get("confidence"))
 
     @property
     def names_a_side(self) -> bool:
         """Whether the record holds a word that is wrong in a mirrored picture."""
-        return self.side is not None or self.direction in _SIDE_DIRECTIONS
+        return self.side in SIDES or self.direction in SIDE_DIRECTIONS
 
     def flipped(self) -> FGText:
         """The record of the same clip after a horizontal flip of the picture."""
@@ -178,23 +128,52 @@ class FGText:
             direction=_SWAP.get(self.direction, self.direction) if self.direction else None,
         )
 
-    def sentence(self) -> str:
-        """The natural-language description T_fg of Sec. III-B, e.g. `The left hand touches the neck, moving up.`"""
-        noun, plural = _INITIATORS[self.initiator] if self.initiator else ("body part", False)
-        article = "" if noun.startswith("both") else "the " if self.initiator or self.side else "a "
-        subject = f"{article}{self.side} {noun}" if self.side and article else f"{article}{noun}"
-        if self.motion_type is None:
-            verb, preposition = ("move", "toward") if plural else ("moves", "toward")
-        else:
-            singular, plural_verb, preposition = _MOTION_TYPES[self.motion_type]
-            verb = plural_verb if plural else singular
-        parts = [subject, verb]
-        if self.receiver not in (None, "none"):
-            parts += [preposition] if preposition else []
-            parts.append(f"the {str(self.receiver).replace('_', ' ')}")
-        direction = _DIRECTIONS.get(self.direction or "")
-        text = " ".join(parts) + (f", {direction}." if direction else ".")
+    def sentence(self, template: str = SENTENCES[0]) -> str:
+        """The natural-language description T_fg of Sec. III-B, e.g. `The left hand touches the neck, moving up.`
+
+        Args:
+            template: One of `SENTENCES`.
+
+        Returns:
+            One sentence; empty where the record holds special values only, because then there is nothing to say.
+        """
+        seen = {name: word for name in ATTRIBUTES if (word := getattr(self, name)) is not None and word not in SPECIAL}
+        if not seen:
+            return ""
+        words = _phrases(seen, self.side if self.side in SIDES else None)
+        text = re.sub(r"\[([^]]*)]", lambda part: part[1] if _filled(part[1], words) else "", template).format(**words)
         return text[0].upper() + text[1:]
+
+
+def _phrases(seen: Mapping[str, str], side: str | None) -> dict[str, str]:
+    """The parts of a sentence; an empty one where no word is known."""
+    about = _WORDS["initiator"].get(seen.get("initiator"), {"noun": "body part"})
+    noun, plural = about["noun"], about.get("plural", False)
+    article = "" if noun.startswith("both") else "the " if "initiator" in seen or side else "a "
+    singular, plural_verb, preposition = _WORDS["motion_type"].get(seen.get("motion_type"), ("moves", "move", "toward"))
+    receiver = seen.get("receiver", "none")
+    return {
+        "subject": f"{article}{side} {noun}" if side and article else f"{article}{noun}",
+        "verb": plural_verb if plural else singular,
+        "object": "" if receiver == "none" else f"{preposition} the {receiver.replace('_', ' ')}".strip(),
+        "direction": _WORDS["direction"].get(seen.get("direction"), ""),
+    }
+
+
+def _filled(part: str, words: Mapping[str, str]) -> bool:
+    return all(words[name] for name in re.findall(r"{(\w+)}", part))
+
+
+def hint(word: Any, words: Sequence[str]) -> str:
+    """What to write instead of a word that is not among `words`: the one spelled most like it, and all of them."""
+    spelled = re.sub(r"[\s-]+", "_", str(word).strip().lower())
+    near = difflib.get_close_matches(spelled, words, n=1)
+    meant = f"; did you mean {near[0]!r}? Else" if near else ";"
+    return f"{meant} choose one of: {', '.join(words)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_sides(records: Iterable[FGText | None], mirrored: bool | str) -> None:

@@ -1,9 +1,10 @@
-"""What a trained model has to beat: the majority class, and a linear model on very small grey frames.
+"""What a trained model has to beat: the majority class, and linear models on very small frames.
 
-The linear model sees the pixels of each clip as one row: PCA to at most 150 components, one common scale, and
-multinomial logistic regression (L2, C = 1). With `ordered` the row holds the frames one after the other, so the model
-can use the course of the movement; without, it holds their mean, in which the course is lost. The distance between the
-two says how much of a data set is about movement at all.
+A linear model sees the pixels of each clip as one row: PCA to at most 150 components, one common scale, and
+multinomial logistic regression (L2, C = 1). What the row holds is one of `VIEWS`: the frames one after the other; the
+same less the clip's own first frame, so that neither room nor clothes are left and only changes are seen; or the mean
+frame, in which the course of the movement is lost. The distances between them say how much of a data set is about
+movement at all.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 N_COMPONENTS = 150
-GREY_SIZE = 32
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in every grey conversion users compare with
+SIZE = 32
+"""Side of the shrunken frames, in pixels."""
+
+VIEWS = ("frames in order", "less the first frame", "mean frame")
+"""What a linear model may see of a clip."""
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
@@ -39,22 +43,24 @@ def majority_baseline(train_labels: npt.ArrayLike, n_test: int) -> Ints:
 
 
 def linear_baseline(
-    train_frames: npt.NDArray[np.uint8], train_labels: npt.ArrayLike, test_frames: npt.NDArray[np.uint8], ordered: bool
+    train_frames: npt.NDArray[np.uint8], train_labels: npt.ArrayLike, test_frames: npt.NDArray[np.uint8], view: str
 ) -> Ints:
-    """PCA and logistic regression on the pixels, after shrinking every frame to 32×32 grey.
+    """PCA and logistic regression on the pixels, after shrinking every frame to 32×32 colour pixels.
 
     Args:
         train_frames: Training clips `(N, T, 3, S, S)`, uint8 RGB.
         train_labels: Their class ids `(N,)`.
         test_frames: Test clips `(M, T, 3, S, S)`.
-        ordered: `True` for the T frames side by side, `False` for their mean.
+        view: One of `VIEWS`.
 
     Returns:
         Class ids `(M,)`.
 
     Raises:
-        ValueError: The clips are no uint8 RGB frames of one size, or the labels do not fit them.
+        ValueError: The clips are no uint8 RGB frames of one size, the labels do not fit them, or `view` is none.
     """
+    if view not in VIEWS:
+        raise ValueError(f"view {view!r} must be one of: {', '.join(VIEWS)}")
     for name, frames in (("train_frames", train_frames), ("test_frames", test_frames)):
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] == 0:
             raise ValueError(f"{name} must be uint8 (N, T, 3, S, S) RGB frames, got {frames.dtype} {frames.shape}")
@@ -63,10 +69,8 @@ def linear_baseline(
             f"training clips are {train_frames.shape[1:]} and test clips {test_frames.shape[1:]} (T, 3, S, S): "
             "sample and resize both alike"
         )
-    train, test = _grey(train_frames), _grey(test_frames)
-    if not ordered:
-        train, test = train.mean(1), test.mean(1)
-    return linear_predictions(train.reshape(len(train), -1), train_labels, test.reshape(len(test), -1))
+    train, test = _seen(train_frames, view), _seen(test_frames, view)
+    return linear_predictions(train, train_labels, test)
 
 
 def linear_predictions(train: npt.NDArray, train_labels: npt.ArrayLike, test: npt.NDArray) -> Ints:
@@ -112,14 +116,23 @@ def _labels(values: npt.ArrayLike) -> Ints:
     return labels
 
 
-def _grey(frames: npt.NDArray[np.uint8]) -> Floats:
-    """Shrinks `(N, T, 3, S, S)` RGB to `(N, T, 32, 32)` grey by area means; smaller frames keep their size."""
+def _seen(frames: npt.NDArray[np.uint8], view: str) -> Floats:
+    """The rows `(N, F)` of clips `(N, T, 3, S, S)` in a view."""
+    small = _shrink(frames)
+    if view == "mean frame":
+        small = small.mean(1)
+    elif view == "less the first frame":
+        small = small - small[:, :1]
+    return small.reshape(len(small), -1)
+
+
+def _shrink(frames: npt.NDArray[np.uint8]) -> Floats:
+    """Shrinks `(N, T, 3, S, S)` to at most `(N, T, 3, 32, 32)` by area means."""
     S = frames.shape[-1]
-    edges = np.arange(min(GREY_SIZE, S)) * S // min(GREY_SIZE, S)
+    edges = np.arange(min(SIZE, S)) * S // min(SIZE, S)
     counts = np.diff(np.append(edges, S)).astype(np.float32)
-    out = np.empty((*frames.shape[:2], len(edges), len(edges)), np.float32)
+    out = np.empty((*frames.shape[:3], len(edges), len(edges)), np.float32)
     for n, clip in enumerate(frames):  # clip by clip, because a float copy of everything may not fit into memory
-        grey = np.tensordot(clip, _LUMA, axes=((1,), (0,)))
-        sums = np.add.reduceat(np.add.reduceat(grey, edges, axis=-2), edges, axis=-1)
+        sums = np.add.reduceat(np.add.reduceat(clip.astype(np.float32), edges, axis=-2), edges, axis=-1)
         out[n] = sums / (counts[:, None] * counts)
     return out

@@ -1,6 +1,6 @@
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import datasets as hf_datasets
@@ -60,7 +60,8 @@ def test_row_has_every_column():
     row = ClipSample("a.mp4", "nod", "p", NECK, 1.0, 2.0, {"trial": 3}).row()
     assert row == {
         "file_name": "a.mp4", "label": "nod", "subject": "p", "start": 1.0, "end": 2.0,
-        **asdict(NECK), "trial": 3,
+        "initiator": "hand", "receiver": "neck", "direction": "up", "motion_type": "touch", "side": "left",
+        "provenance": "confirmed", "trial": 3,
     }  # fmt: skip
     assert ClipSample("a.mp4", "nod", "p", extra={"trial": 3}).row().keys() == row.keys()
 
@@ -187,6 +188,17 @@ def test_columns_are_typed_also_where_a_split_leaves_them_empty(folder):
     assert Path(row["video"]["path"]).is_file()
     assert row["subject"] == "07"  # stays text
     assert row["direction"] is None
+
+
+def test_columns_of_the_coder_are_optional(folder):
+    assert all(row["coder"] is row["repetition"] is row["confidence"] is None for row in load(folder)["train"])
+    coded = replace(NECK, repetition="single", coder="anna", confidence=0.67)
+    clips = [ClipSample("clips/b.mp4", "rub", "p1", coded), ClipSample("clips/a.mp4", "nod", "p2", NECK)]
+    write_clips(folder / "train", *clips)  # the second row lacks the columns that the first has
+    data = load(folder)
+    assert data["test"].features.keys() - {"amplitude"} == data["train"].features.keys()
+    records = {Path(row["video"]["path"]).name: FGText.from_mapping(row) for row in data["train"]}
+    assert records == {"b.mp4": coded, "a.mp4": NECK}
 
 
 def test_load_relative_path(folder, monkeypatch):

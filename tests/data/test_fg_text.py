@@ -2,7 +2,18 @@ import dataclasses
 
 import pytest
 
-from microgesture.data.fg_text import ATTRIBUTES, PROVENANCES, VOCABULARY, FGText, check_sides
+from microgesture.data.fg_text import (
+    ATTRIBUTES,
+    CONFIDENCES,
+    PROVENANCES,
+    SENTENCES,
+    SIDED,
+    SPECIAL,
+    VOCABULARY,
+    VOCABULARY_VERSION,
+    FGText,
+    check_sides,
+)
 
 # --- sentences -----------------------------------------------------------------------------------------------------
 
@@ -52,6 +63,46 @@ def test_vocabulary_has_no_word_twice():
     assert tuple(VOCABULARY) == ATTRIBUTES
     for words in VOCABULARY.values():
         assert len(set(words)) == len(words)
+
+
+def test_paraphrases_say_the_same():
+    record = FGText("hand", "neck", "up", "touch", "left")
+    assert [record.sentence(template) for template in SENTENCES] == [
+        "The left hand touches the neck, moving up.",
+        "Moving up, the left hand touches the neck.",
+        "In this clip, the left hand touches the neck, moving up.",
+        "A person is filmed while the left hand touches the neck, moving up.",
+    ]
+    assert FGText("hand", None, None, "scratch").sentence(SENTENCES[1]) == "The hand scratches."
+
+
+@pytest.mark.parametrize("template", SENTENCES)
+def test_every_template_keeps_every_word(template):
+    base = {"initiator": "leg", "receiver": "face", "direction": "up", "motion_type": "touch"}
+    for attribute in ATTRIBUTES:
+        texts = {FGText(**(base | {attribute: word})).sentence(template) for word in VOCABULARY[attribute]}
+        assert len(texts) == len(VOCABULARY[attribute])
+
+
+@pytest.mark.parametrize("special", SPECIAL)
+def test_special_values_stay_out_of_the_sentence(special):
+    words = {"initiator": "hand", "receiver": "face", "direction": "up", "motion_type": "touch", "side": "left"}
+    for field in words:
+        left_out = FGText(**(words | {field: None}))
+        record = FGText(**(words | {field: special}))
+        assert record.sentence() == left_out.sentence()
+        assert record != left_out  # in the data they are not the same
+    assert FGText(receiver=special).sentence() == FGText(special, side="left").sentence() == ""
+    assert not set(SPECIAL) & {word for words in VOCABULARY.values() for word in words}
+    assert not FGText("hand", special, special, side=special).names_a_side
+    assert FGText("hand", direction=special, side=special).flipped() == FGText("hand", direction=special, side=special)
+
+
+def test_vocabulary_is_versioned_and_consistent():
+    assert VOCABULARY_VERSION == "1.0"  # another word, order or template is another version
+    assert [len(words) for words in VOCABULARY.values()] == [13, 26, 14, 40]
+    assert set(SIDED) < set(VOCABULARY["initiator"])
+    assert sorted(CONFIDENCES.values(), reverse=True) == list(CONFIDENCES.values())
 
 
 # --- flips ---------------------------------------------------------------------------------------------------------
@@ -110,7 +161,7 @@ def test_row_that_describes_nothing(row):
 
 
 def test_row_and_record_agree():
-    record = FGText("hand", "neck", "up", "scratch", "right", "confirmed")
+    record = FGText("hand", "neck", "up", "scratch", "right", "confirmed", "repeated", "anna", 0.67)
     assert FGText.from_mapping(dataclasses.asdict(record)) == record
 
 
@@ -119,10 +170,25 @@ def test_row_and_record_agree():
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
 def test_unknown_word(attribute):
-    with pytest.raises(ValueError, match=f"FG-Text {attribute} 'elbow' is not in the vocabulary; choose one of: "):
-        FGText(**{attribute: "elbow"})
+    with pytest.raises(ValueError, match=f"FG-Text {attribute} 'knee' is not in the vocabulary; choose one of: "):
+        FGText(**{attribute: "knee"})
     with pytest.raises(ValueError, match="'elbow' is not in the vocabulary"):
         FGText.from_mapping({attribute: "elbow"})
+
+
+@pytest.mark.parametrize(
+    ("attribute", "word", "meant"),
+    [
+        ("initiator", "Both hands", "both_hands"),
+        ("receiver", "suprasternal-notch", "suprasternal_notch"),
+        ("direction", "counterclockwise", "counter_clockwise"),
+        ("motion_type", "scratches", "scratch"),
+        ("motion_type", "not visible", "not_visible"),
+    ],
+)
+def test_unknown_word_suggests_the_nearest(attribute, word, meant):
+    with pytest.raises(ValueError, match=f"'{word}' is not in the vocabulary; did you mean '{meant}'"):
+        FGText(**{attribute: word})
 
 
 def test_empty_word_is_no_word():
@@ -142,6 +208,17 @@ def test_unknown_provenance():
         FGText("hand", provenance="guess")
 
 
+def test_unknown_repetition():
+    with pytest.raises(ValueError, match="FG-Text repetition 'twice' must be empty or one of: single, repeated, cont"):
+        FGText("hand", repetition="twice")
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), "sure", True])
+def test_confidence_out_of_range(value):
+    with pytest.raises(ValueError, match="FG-Text confidence .* must be a number from 0 to 1, or empty"):
+        FGText("hand", confidence=value)
+
+
 def test_record_without_attributes():
     with pytest.raises(ValueError, match="needs at least one of its four attributes; leave the record out instead"):
         FGText(side="left")
@@ -149,12 +226,12 @@ def test_record_without_attributes():
 
 # --- mirrored data sets --------------------------------------------------------------------------------------------
 
-SIDED, PLAIN = FGText("hand", side="left"), FGText("hand", "face")
+ONE_SIDE, PLAIN = FGText("hand", side="left"), FGText("hand", "face")
 
 
 @pytest.mark.parametrize("mirrored", [True, False])
 def test_sides_are_fine_where_mirroring_is_known(mirrored):
-    check_sides([SIDED, None, PLAIN], mirrored)
+    check_sides([ONE_SIDE, None, PLAIN], mirrored)
 
 
 def test_sides_are_refused_where_mirroring_is_unknown():
@@ -162,7 +239,7 @@ def test_sides_are_refused_where_mirroring_is_unknown():
     with pytest.raises(
         ValueError, match=r"FG-Text record 2 names a side \('The left hand moves.'\) but .* find out, and set"
     ):
-        check_sides([PLAIN, None, SIDED], "unknown")
+        check_sides([PLAIN, None, ONE_SIDE], "unknown")
 
 
 @pytest.mark.parametrize("mirrored", [None, "yes", "true", ""])

@@ -25,10 +25,27 @@ def test_majority():
 def test_order_is_seen_only_by_the_ordered_one():
     train, labels = moving_bars(40, 0)
     test, truth = moving_bars(40, 1)
-    ordered = linear_baseline(train, labels, test, ordered=True)
-    mean = linear_baseline(train, labels, test, ordered=False)
+    ordered = linear_baseline(train, labels, test, "frames in order")
+    mean = linear_baseline(train, labels, test, "mean frame")
     assert (ordered == truth).all()
     assert abs((mean == truth).mean() - 0.5) < 0.3
+
+
+def test_less_the_first_frame_sees_changes_alone():
+    """Rooms differ far more than the movement does; taken off with the first frame, the movement is left."""
+    generator = np.random.default_rng(0)
+    train, labels = moving_bars(40, 0)
+    test, truth = moving_bars(40, 1)
+    rooms = generator.integers(0, 130, (80, 1, 3, 40, 40), dtype=np.uint8)
+    found = linear_baseline(train + rooms[:40], labels, test + rooms[40:], "less the first frame")
+    assert (found == truth).all()
+    first = np.repeat(train[:, :1], 4, axis=1)  # clips in which nothing changes
+    assert len(set(linear_baseline(train, labels, first, "less the first frame"))) == 1
+
+
+def test_unknown_view():
+    with pytest.raises(ValueError, match="view 'grey' must be one of: frames in order, less the first frame, mean fr"):
+        linear_baseline(CLIPS, [0, 1, 0, 1], CLIPS, "grey")
 
 
 def test_mean_frame_sees_places():
@@ -37,23 +54,23 @@ def test_mean_frame_sees_places():
     labels = np.arange(30) % 3
     for clip, label in zip(frames, labels, strict=True):
         clip[:, :, label * 5 : label * 5 + 5] += 60
-    assert (linear_baseline(frames[:15], labels[:15], frames[15:], ordered=False) == labels[15:]).all()
+    assert (linear_baseline(frames[:15], labels[:15], frames[15:], "mean frame") == labels[15:]).all()
 
 
 def test_same_input_same_output():
     train, labels = moving_bars(20, 0)
     test, _ = moving_bars(10, 1)
     before = train.copy()
-    first = linear_baseline(train, labels, test, ordered=True)
+    first = linear_baseline(train, labels, test, "frames in order")
     assert first.dtype == np.int64
-    assert (first == linear_baseline(train, labels, test, ordered=True)).all()
+    assert (first == linear_baseline(train, labels, test, "frames in order")).all()
     assert (train == before).all()
 
 
 def test_labels_need_not_be_consecutive():
     train, labels = moving_bars(20, 0)
     test, truth = moving_bars(10, 1)
-    assert (linear_baseline(train, labels * 7 + 4, test, ordered=True) == truth * 7 + 4).all()
+    assert (linear_baseline(train, labels * 7 + 4, test, "frames in order") == truth * 7 + 4).all()
 
 
 def test_scale_of_features_does_not_matter():
@@ -98,7 +115,7 @@ CLIPS = np.zeros((4, 2, 3, 8, 8), np.uint8)
 )
 def test_bad_clips(train, labels, test, match):
     with pytest.raises(ValueError, match=match):
-        linear_baseline(train, labels, test, ordered=True)
+        linear_baseline(train, labels, test, "frames in order")
 
 
 def test_bad_features():

@@ -1,0 +1,132 @@
+"""First weights that do not come from nothing: those of an earlier checkpoint, or the base of a run's adapters."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import SAFETENSORS_WEIGHTS_NAME as ADAPTER_WEIGHTS
+from safetensors.torch import load_file
+
+from microgesture import checkpoints
+from microgesture.distributed import whole_weights
+
+BASE = "_base"
+_ADAPTER_CONFIG = "adapter_config.json"
+# What a configuration says of the file, not of the network.
+_ABOUT_THE_FILE = {
+    "transformers_version",
+    "dtype",
+    "architectures",
+    "auto_map",
+    "_name_or_path",
+    "_attn_implementation",
+}
+_ADAPTER_FIELDS = ("r", "lora_alpha", "target_modules", "modules_to_save")
+# Prototypes come from the sentences of this run's data, not from the earlier run.
+_OF_THE_DATA = (".prototypes", ".mean", ".learned")
+
+
+def holds_adapters(folder: Path) -> bool:
+    """Whether a checkpoint holds adapters and heads alone, so that it needs the base beside it."""
+    return (folder / _ADAPTER_CONFIG).is_file()
+
+
+def write_base(model: Any, output: Path, main_process: bool) -> None:
+    """Keeps the network as it was before adapters, so that the run can resume without anything from elsewhere.
+
+    Args:
+        model: The plain network; every process has to call this.
+        output: The run's folder; the base goes into its `_base`.
+        main_process: Whether this is the process that writes.
+    """
+    with whole_weights(model), checkpoints.explaining("the base of the adapters", output):
+        if not main_process:
+            return
+        written, target = output / checkpoints.UNFINISHED / BASE, output / BASE
+        model.save_pretrained(written)
+        shutil.rmtree(target, ignore_errors=True)  # of a run that had no checkpoint yet
+        checkpoints.move_into_place(written, target)
+
+
+def read(model_class: Any, folder: Path, config: Any, **options: Any) -> Any:
+    """Reads the plain network of a checkpoint folder.
+
+    Args:
+        model_class: The network's class.
+        folder: An exported checkpoint, a `checkpoint-N`, or one of a run with adapters, whose base is then read.
+        config: What the network has to be.
+        **options: As for `from_pretrained`.
+
+    Returns:
+        The network in float32.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint, or the base of its adapters is gone.
+        ValueError: The checkpoint is not whole, or is another network; the message names the fields.
+    """
+    if folder.name.startswith("checkpoint-") and (reason := checkpoints.defect(folder)):
+        raise ValueError(f"{folder} is no whole checkpoint: {reason}")
+    source = folder.parent / BASE if holds_adapters(folder) else folder
+    if not (source / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{source} is no complete checkpoint: it has no config.json. Give a folder that has one"
+        )
+    theirs = model_class.config_class.from_pretrained(source)
+    other = differences(config.to_dict(), theirs.to_dict())
+    if other:
+        raise ValueError(f"{folder} is another network than the recipe's. {'; '.join(other)}. Make them equal")
+    return model_class.from_pretrained(source, config=config, dtype=torch.float32, **options)
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
+    """The fields in which two configurations describe different networks, each with both values."""
+    found = []
+    for name in sorted((set(ours) | set(theirs)) - _ABOUT_THE_FILE):
+        a, b = ours.get(name), theirs.get(name)
+        if isinstance(a, dict) and isinstance(b, dict) and name.endswith("_config"):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(f"{prefix}{name}: {_short(a)} in the recipe, {_short(b)} there")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def read_adapters(model: Any, folder: Path) -> None:
+    """Puts the adapters and heads of a `checkpoint-N` into a network that was prepared for them.
+
+    Args:
+        model: The network inside its `PeftModel`; every process has to call this.
+        folder: The checkpoint.
+
+    Raises:
+        ValueError: This run has no adapters, or others.
+    """
+    if not isinstance(model, PeftModel):
+        raise ValueError(f"{folder} holds LoRA adapters; set vision_tuning: lora, or give its run's exported folder")
+    ours, theirs = model.peft_config["default"], LoraConfig.from_pretrained(folder)
+    other = [
+        f"{name}: {_short(getattr(ours, name))} in the recipe, {_short(getattr(theirs, name))} there"
+        for name in _ADAPTER_FIELDS
+        if _set(getattr(ours, name)) != _set(getattr(theirs, name))
+    ]
+    if other:
+        raise ValueError(f"{folder} holds other adapters than the recipe's. {'; '.join(other)}. Make them equal")
+    weights = load_file(folder / ADAPTER_WEIGHTS)
+    with whole_weights(model, change=True):
+        present = get_peft_model_state_dict(model)
+        if set(present) != set(weights):
+            raise ValueError(f"{folder} lacks or adds adapter weights: {sorted(set(present) ^ set(weights))[:5]}")
+        of_the_data = {name: value for name, value in present.items() if name.endswith(_OF_THE_DATA)}
+        set_peft_model_state_dict(model, weights | of_the_data)
+
+
+def _set(value: Any) -> Any:
+    return set(value) if isinstance(value, list | set) else value

@@ -1,0 +1,612 @@
+"""Published weights in, in both formats: what comes out equals the original, written out in plain PyTorch."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import weakref
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import published_checkpoint as published
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sentencepiece import SentencePieceTrainer
+from test_trainer import free_port
+from tokenizers.processors import TemplateProcessing
+from transformers import conversion_mapping
+
+import train_fgsgl
+from configuration_fgsgl import FGSGLConfig
+from microgesture import arguments, backbones, tiny
+from microgesture.data.fg_text import ATTRIBUTES, VOCABULARY, FGText
+from microgesture.text_bank import TextBank
+from modeling_fgsgl import FGSGLForVideoClassification, FGSGLModel
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = {"id2label": {0: "rub", 1: "touch"}, "category_texts": ["A person rubs a hand.", "A person touches a hand."]}
+SENTENCES = ["The hand touches the neck, going up.", "A foot taps.", "The left hand rubs the right hand, going down."]
+MODELS = ("internlm2", "qwen2")
+FORMATS = ("original", "native", "native, old names")
+
+
+@pytest.fixture(scope="session")
+def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentencepiece BPE with byte fallback, as InternLM2's, over the sentences of FG-Text."""
+    folder = tmp_path_factory.mktemp("sentencepiece")
+    corpus = folder / "corpus.txt"
+    corpus.write_text("\n".join(FGText(**{name: word}).sentence() for name in ATTRIBUTES for word in VOCABULARY[name]))
+    SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=str(folder / "tokenizer"), vocab_size=500, model_type="bpe",
+        byte_fallback=True, minloglevel=2, normalization_rule_name="identity",
+    )  # fmt: skip
+    return folder / "tokenizer.model"
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path) -> dict[tuple[str, str], Path]:
+    """The same network of each language model in each format, whole, with tokenizers."""
+    root, folders = tmp_path_factory.mktemp("published"), {}
+    for language_model in MODELS:
+        for kind in FORMATS:
+            folder = folders[language_model, kind] = root / f"{language_model} {kind}"
+            if kind == "original":
+                weights = published.write_original(folder, language_model)
+            else:
+                published.write_native(folder, language_model, weights, old_names=kind.endswith("old names"))
+            _write_tokenizer(folder, language_model, kind, tokenizer_model)
+    return folders
+
+
+def _write_tokenizer(folder: Path, language_model: str, kind: str, tokenizer_model: Path) -> None:
+    settings = {"pad_token": "<pad>", "add_bos_token": True}
+    if kind != "original":
+        # As the -hf repositories: one file, which also puts the token in front of a sentence.
+        backend = tiny.tokenizer().backend_tokenizer
+        if language_model == "internlm2":
+            backend.add_special_tokens(["<s>"])
+            token = ("<s>", backend.token_to_id("<s>"))
+            backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[token])
+        backend.save(str(folder / "tokenizer.json"))
+    elif language_model == "internlm2":
+        shutil.copy(tokenizer_model, folder / "tokenizer.model")
+        settings |= {"auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]}}
+    else:
+        model = json.loads(tiny.tokenizer().backend_tokenizer.to_str())["model"]
+        (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+        merges = [" ".join(merge) for merge in model["merges"]]
+        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+        settings["pad_token"] = {"content": "<pad>", "special": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+@pytest.fixture
+def folder(checkpoints, tmp_path: Path) -> Path:
+    """A checkpoint in the original format that a test may spoil."""
+    return Path(shutil.copytree(checkpoints["internlm2", "original"], tmp_path / "checkpoint"))
+
+
+def edit_config(folder: Path, **fields) -> None:
+    """Sets fields of config.json; `a__b` is the field b of a."""
+    config = json.loads((folder / "config.json").read_text())
+    for name, value in fields.items():
+        *outer, last = name.split("__")
+        target = config
+        for key in outer:
+            target = target[key]
+        target[last] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def edit_shard(folder: Path, number: int, edit) -> None:
+    """Lets `edit` change the tensors of a shard; the index is made anew."""
+    path = folder / f"model-{number:05d}-of-00004.safetensors"
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path)
+    files = {n: p.name for p in sorted(folder.glob("model-*")) for n in load_file(p)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+
+
+# ---- the vision side ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language_model", MODELS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_features_equal_the_original_and_files_that_are_not_needed_may_be_absent(
+    checkpoints, tmp_path, kind: str, language_model: str
+) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    needed = ("config.json", "model.safetensors.index.json", *(f"model-0000{i}-of-00004.safetensors" for i in (1, 4)))
+    for name in needed:
+        shutil.copy(checkpoints[language_model, kind] / name, folder)
+    model = backbones.from_backbone(FGSGLForVideoClassification, folder, **CLASSES, num_frames=2, mid_layer=2).eval()
+    pixels = torch.randn(2, 2, 3, published.SIDE, published.SIDE, generator=torch.Generator().manual_seed(1))
+    weights = published.original_weights(language_model)
+    with torch.no_grad():
+        found = [features.flatten(0, 1) for features in model.base_model.features(pixels)]
+        expected = published.reference_features(weights, pixels.flatten(0, 1), mid_layer=2)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert theirs.std() > 0.1
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_config_values_are_the_checkpoints_own(checkpoints) -> None:
+    whole = [backbones.read_config(checkpoints["internlm2", kind]) for kind in FORMATS]
+    config = FGSGLConfig(**whole[0], **CLASSES)
+    vision, text = config.vision_config, config.text_config
+    assert (vision.hidden_size, vision.num_hidden_layers, vision.attention_bias, config.mid_layer) == (32, 3, True, 1)
+    assert (text.model_type, text.hidden_size, text.vocab_size, text.rms_norm_eps) == ("llama", 64, 600, 1e-5)
+    assert (text.rope_parameters["rope_theta"], text.rope_parameters["rope_type"]) == (1e6, "dynamic")
+    assert "flash_attention_2" not in json.dumps(config.to_dict())  # how somebody else ran it
+    for other in whole[1:]:
+        same = FGSGLConfig(**other, **CLASSES)
+        ignored = {"layer_scale_init_value", "bos_token_id", "eos_token_id", "pad_token_id"}
+        for part in ("vision_config", "text_config"):
+            one, two = (getattr(c, part).to_dict() for c in (config, same))
+            assert {k for k in one.keys() | two.keys() if one.get(k) != two.get(k)} <= ignored
+
+
+def test_one_file_without_an_index(tmp_path) -> None:
+    weights = published.write_original(tmp_path / "one", "qwen2", sharded=False)
+    published.write_original(tmp_path / "four", "qwen2")
+    one, four = (backbones.vision_from_pretrained(tmp_path / name) for name in ("one", "four"))
+    assert one.keys() == four.keys()
+    assert all(torch.equal(one[name], four[name]) for name in one)
+    assert torch.equal(one["multi_modal_projector.linear_2.bias"], weights["mlp1.3.bias"].float())
+
+
+def test_the_heads_are_new_and_follow_the_seed(checkpoints) -> None:
+    folder = checkpoints["internlm2", "original"]
+    models = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        models.append(backbones.from_backbone(FGSGLModel, folder, **CLASSES, temporal_pooling="learned"))
+    one, two, three = (model.state_dict() for model in models)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    differ = {name.split(".")[0] for name in one if not torch.equal(one[name], three[name])}
+    assert differ == {"fine_proj", "fine_text_proj", "class_proj", "class_text_proj"}
+    assert one["fine_proj.weight"].std() == pytest.approx(0.02, rel=0.1)
+    torch.testing.assert_close(one["fine_pool.filters"] @ one["fine_pool.filters"].T, torch.eye(8))
+    assert not one["class_text_proj.prototypes"].any()
+
+
+def test_saving_keeps_our_names_and_a_reload_gives_the_same_logits(checkpoints, tmp_path) -> None:
+    model = backbones.from_backbone(FGSGLForVideoClassification, checkpoints["internlm2", "original"], **CLASSES)
+    model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert saved.keys() == model.state_dict().keys()
+    assert "fgsgl.vision_tower.encoder.layer.2.attention.q_proj.weight" in saved
+    again = FGSGLForVideoClassification.from_pretrained(tmp_path)
+    clip = torch.randn(1, 8, 3, published.SIDE, published.SIDE)
+    with torch.no_grad():
+        assert torch.equal(again(clip).logits, model(clip).logits)
+    for kind in ("fgsgl", "FGSGLModel", "FGSGLForVideoClassification"):
+        assert conversion_mapping.get_checkpoint_conversion_mapping(kind) is None
+
+
+def test_bfloat16_is_the_published_bits(checkpoints) -> None:
+    model = backbones.from_backbone(
+        FGSGLForVideoClassification, checkpoints["internlm2", "original"], **CLASSES, dtype=torch.bfloat16
+    )
+    weights = published.original_weights("internlm2")
+    tower = model.base_model.vision_tower
+    assert {p.dtype for p in tower.parameters()} == {torch.bfloat16}
+    fused = weights["vision_model.encoder.layers.1.attn.qkv.weight"]
+    attention = tower.encoder.layer[1].attention
+    assert torch.equal(torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]), fused)
+
+
+# ---- the language model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language_model", MODELS)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_sentence_embeddings_equal_the_original(checkpoints, kind: str, language_model: str) -> None:
+    encoder = backbones.text_encoder(checkpoints[language_model, kind], dtype=torch.float32)
+    weights = published.original_weights(language_model)
+    front = int(language_model == "internlm2")
+    found = encoder.encode(SENTENCES)
+    for sentence, embedding in zip(SENTENCES, found, strict=True):
+        ids = encoder.tokenizer([sentence], return_tensors="pt")["input_ids"][0].tolist()
+        expected = published.reference_states(weights, ids)[front:].mean(0)
+        assert expected.std() > 0.1
+        torch.testing.assert_close(embedding, expected, rtol=0, atol=1e-5)
+
+
+def test_the_language_model_is_bfloat16_and_frozen_unless_asked_otherwise(checkpoints) -> None:
+    folder = checkpoints["internlm2", "original"]
+    narrow, wide = backbones.text_encoder(folder), backbones.text_encoder(folder, dtype=torch.float32)
+    assert {p.dtype for p in narrow.model.parameters()} == {torch.bfloat16}
+    assert not any(p.requires_grad for p in narrow.model.parameters())
+    one, two = narrow.encode(SENTENCES), wide.encode(SENTENCES)
+    assert one.dtype == torch.float32
+    assert torch.cosine_similarity(one, two).min() > 0.999
+    assert not torch.equal(one, two)
+
+
+def test_the_language_model_is_loaded_for_missing_sentences_only_and_gone_afterwards(checkpoints, tmp_path) -> None:
+    folder = checkpoints["internlm2", "original"]
+    alive = []
+
+    def load() -> backbones.LanguageModelEncoder:
+        encoder = backbones.text_encoder(folder)
+        alive.extend([weakref.ref(encoder), weakref.ref(encoder.model), weakref.ref(encoder.model.layers[0])])
+        return encoder
+
+    def bank() -> TextBank:
+        return TextBank(tmp_path, backbones.text_key(folder), load)
+
+    gc.disable()  # gone at once, not whenever the collector comes round
+    try:
+        table = bank().embed(SENTENCES)
+        assert len(alive) == 3
+        assert [reference() for reference in alive] == [None, None, None]
+    finally:
+        gc.enable()
+    assert torch.equal(bank().embed(SENTENCES), table)
+    assert len(alive) == 3
+
+
+def test_sentencepiece_is_read_as_published(checkpoints, tokenizer_model) -> None:
+    from sentencepiece import SentencePieceProcessor
+
+    plain = SentencePieceProcessor(model_file=str(tokenizer_model))
+    encoder = backbones.text_encoder(checkpoints["internlm2", "original"])
+    batch = encoder.tokenizer([SENTENCES[0], "A é 手 <s>."], padding=True, return_tensors="pt")
+    rows = [[1, *plain.encode(text)] for text in (SENTENCES[0], "A é 手 <s>.")]
+    assert plain.bos_id() == 1
+    for ids, mask, special, row in zip(*(batch[k].tolist() for k in batch), rows, strict=True):
+        assert ids[: len(row)] == row
+        assert mask == [1] * len(row) + [0] * (len(ids) - len(row))
+        assert special == [1] + [0] * (len(row) - 1) + [1] * (len(ids) - len(row))
+    assert plain.decode(rows[1]) == "A é 手 <s>."  # nothing is unknown, and "<s>" in a text is text
+
+
+def test_a_missing_library_is_named_with_its_cure(checkpoints, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ImportError, match="needs the library sentencepiece: pip install sentencepiece"):
+        backbones.text_encoder(checkpoints["internlm2", "original"])
+
+
+def test_a_key_tells_checkpoints_dtypes_and_tokenizers_apart(folder, tmp_path) -> None:
+    key = backbones.text_key(folder)
+    moved = Path(shutil.copytree(folder, tmp_path / "elsewhere" / folder.name))
+    assert backbones.text_key(moved) == key
+    assert (key.name, key.dtype, len(key.revision)) == ("checkpoint", "bfloat16", 16)
+    keys = {key, backbones.text_key(folder, dtype=torch.float32)}
+    edit_shard(folder, 3, lambda tensors: next(iter(tensors.values())).mul_(1.01))
+    keys.add(backbones.text_key(folder))
+    (folder / "tokenizer_config.json").write_text('{"add_bos_token": false, "pad_token": "<pad>"}')
+    keys.add(backbones.text_key(folder))
+    edit_config(folder, llm_config__rope_theta=1e5)
+    assert len({*keys, backbones.text_key(folder)}) == 5
+
+
+# ---- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_missing_unknown_and_misshaped_tensors_are_listed(folder) -> None:
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors["vision_model.encoder.layers.0.attn.qkv.bias"], tensors["vision_model.embeddings.class_embedding"]
+        tensors["vision_model.encoder.layers.3.ls1"] = torch.ones(32)
+
+    edit_shard(folder, 1, spoil)
+    edit_shard(folder, 4, lambda tensors: tensors.update({"mlp2.0.weight": torch.ones(1)}))
+    message = (
+        r"tensors of checkpoint do not fit its config\.json\. 2 missing: vision_model\.embeddings\.class_embedding, "
+        r"vision_model\.encoder\.layers\.0\.attn\.qkv\.bias; 2 unknown: mlp2\.0\.weight, "
+        r"vision_model\.encoder\.layers\.3\.ls1\. Use the checkpoint as it was published"
+    )
+    with pytest.raises(ValueError, match=message):
+        backbones.vision_from_pretrained(folder)
+
+
+def test_wrong_shapes_are_listed_before_anything_is_read(folder) -> None:
+    edit_shard(folder, 4, lambda tensors: tensors.update({"mlp1.3.bias": torch.ones(65)}))
+    edit_config(folder, vision_config__num_attention_heads=2)  # fits: heads do not show in shapes
+    edit_config(folder, vision_config__intermediate_size=64)
+    with pytest.raises(
+        ValueError, match=r"10 of the wrong shape: mlp1\.3\.bias \(65,\), expected \(64,\), vision_mod"
+    ):
+        backbones.vision_from_pretrained(folder)
+
+
+def test_a_language_model_that_does_not_fit_is_refused(folder) -> None:
+    edit_config(folder, llm_config__num_key_value_heads=4, llm_config__num_hidden_layers=1)
+    with pytest.raises(ValueError, match=r"unknown: .*layers\.1\.attention\.wo\.weight") as refusal:
+        backbones.text_from_pretrained(folder)
+    assert "missing" not in str(refusal.value)
+    edit_config(folder, llm_config__num_hidden_layers=2)
+    with pytest.raises(ValueError, match=r"2 of the wrong shape: .*wqkv\.weight \(96, 64\), expected \(128, 64\)"):
+        backbones.text_from_pretrained(folder)
+
+
+SIX_B = {"vision_config__qk_normalization": True, "vision_config__norm_type": "rms_norm"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            SIX_B,
+            r"has the vision tower InternViT-6B .*rms_norm.* built on InternViT-300M: use InternVL2\.5 1B, 2B, 4B",
+        ),
+        ({"llm_config__architectures": ["Phi3ForCausalLM"]}, "language model Phi3ForCausalLM; those that can be read"),
+        ({"ps_version": "v1"}, "has ps_version 'v1', and FG-SGL computes 'v2'"),
+        ({"select_layer": -4}, "has select_layer -4, and FG-SGL computes -1"),
+        ({"force_image_size": 224}, "was trained on 224 px over positions for 56 px"),
+        ({"model_type": "llava"}, r"is no InternVL checkpoint \(its config\.json says model_type 'llava'\)"),
+        ({"vision_config": {"hidden_size": 32}}, r"config\.json of checkpoint lacks vision_config\.num_hidden_layers"),
+    ],
+)
+def test_other_networks_are_refused_before_any_weight_is_read(folder, fields: dict, message: str) -> None:
+    for shard in folder.glob("model*"):
+        shard.unlink()
+    edit_config(folder, **fields)
+    with pytest.raises(ValueError, match=message):
+        backbones.from_backbone(FGSGLForVideoClassification, folder, **CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"vision_config__use_qk_norm": True}, "has the vision tower InternViT-6B"),
+        (
+            {"text_config": {"model_type": "gpt_oss"}},
+            "has the language model gpt_oss; those that can be read are llama",
+        ),
+        ({"vision_feature_layer": -2}, "has vision_feature_layer -2"),
+    ],
+)
+def test_other_networks_in_transformers_format(checkpoints, tmp_path, fields: dict, message: str) -> None:
+    shutil.copy(checkpoints["qwen2", "native"] / "config.json", tmp_path)
+    edit_config(tmp_path, **fields)
+    with pytest.raises(ValueError, match=message):
+        backbones.read_config(tmp_path)
+
+
+def test_damaged_and_absent_files_are_named(folder, tmp_path) -> None:
+    shard = folder / "model-00004-of-00004.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model-00004-of-00004\.safetensors is damaged or incomplete"):
+        backbones.vision_from_pretrained(folder)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=r"checkpoint lacks the file model-00004-of-00004\.safetensors"):
+        backbones.vision_from_pretrained(folder)
+    save_file({"mlp1.0.weight": torch.ones(128)}, shard)  # not what the index says
+    with pytest.raises(ValueError, match=r"5 missing: mlp1\.0\.bias \(not in model-00004"):
+        backbones.vision_from_pretrained(folder)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"mlp1.0.weight": "../outside.safetensors"}}))
+    with pytest.raises(ValueError, match=r"index\.json of checkpoint is damaged \(files \['\.\./outside"):
+        backbones.vision_from_pretrained(folder)
+    index.unlink()
+    with pytest.raises(FileNotFoundError, match=r"has neither model\.safetensors\.index\.json nor model\.safetensors"):
+        backbones.vision_from_pretrained(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json of .* is damaged"):
+        backbones.read_config(folder)
+    with pytest.raises(FileNotFoundError, match=r"the folder \./nowhere does not exist"):
+        backbones.read_config("./nowhere")
+    with pytest.raises(ValueError, match="is a folder and has no revision 'main'"):
+        backbones.read_config(folder, "main")
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot get config\.json of nobody/nothing \(revision main\) from the"
+    ):
+        backbones.read_config("nobody/nothing")
+
+
+def test_a_checkpoint_without_a_readable_tokenizer_is_refused_before_its_weights_are_read(folder) -> None:
+    (folder / "tokenizer.model").unlink()
+    for shard in folder.glob("model-*"):
+        shard.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no tokenizer that can be read: it needs tokenizer\.json, tokenizer"):
+        backbones.text_encoder(folder)
+
+
+# ---- on the Hub ---------------------------------------------------------------------------------------------------
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ON_THE_HUB = """
+import torch
+from microgesture import backbones
+from modeling_fgsgl import FGSGLForVideoClassification
+torch.manual_seed(0)
+name = "somebody/InternVL2_5-8B"
+model = backbones.from_backbone(FGSGLForVideoClassification, name, id2label={0: "rub"}, category_texts=["A rub."])
+print("vision", flush=True)
+input()
+key = backbones.text_key(name)
+print(key.name, key.revision, key.dtype, backbones.resolve_revision(name, "main"))
+try:
+    backbones.read_config(name, "nowhere")
+except FileNotFoundError as error:
+    print(error)
+encoder = backbones.text_encoder(name)
+print(tuple(encoder.encode(["A foot taps."]).shape))
+"""
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of the Hub as a download needs; one repository, whose branch main is COMMIT."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Download)
+        self.folder, self.sent = folder, []
+
+
+class Download(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.respond()
+
+    def do_GET(self) -> None:
+        path = self.respond()
+        if path is not None:
+            self.server.sent.append(path.name)
+            self.wfile.write(path.read_bytes())
+
+    def respond(self) -> Path | None:
+        _, owner, repository, verb, revision, name = [*self.path.split("/"), *[""] * 5][:6]
+        path = self.server.folder / name
+        known = (owner, repository, verb) == ("somebody", "InternVL2_5-8B", "resolve") and revision in ("main", COMMIT)
+        found = known and path.is_file()
+        self.send_response(200 if found else 404)
+        if found:
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{path.name}-{path.stat().st_size}"')
+            self.send_header("Content-Length", str(path.stat().st_size))
+        else:
+            self.send_header("X-Error-Code", "EntryNotFound" if known else "RevisionNotFound")
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+        return path if found else None
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(checkpoints):
+    server = Hub(checkpoints["internlm2", "original"])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_only_files_with_wanted_tensors_are_fetched_and_a_branch_becomes_a_commit(hub, tmp_path, monkeypatch) -> None:
+    environment = os.environ | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_THE_HUB], env=environment, cwd=tmp_path, text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == "vision\n", process.stderr.read()[-2000:]
+    vision = {"config.json", "model.safetensors.index.json", "model-00001-of-00004.safetensors",
+              "model-00004-of-00004.safetensors"}  # fmt: skip
+    assert set(hub.sent) == vision
+    out, errors = process.communicate("\n", timeout=120)
+    assert process.returncode == 0, errors[-2000:]
+    key, refusal, shape = out.splitlines()
+    assert key == f"somebody/InternVL2_5-8B {COMMIT} bfloat16 {COMMIT}"
+    assert refusal.startswith("cannot get config.json of somebody/InternVL2_5-8B (revision nowhere) from the Hub")
+    assert shape == "(1, 64)"
+    assert len(hub.sent) == len(set(hub.sent))  # nothing is fetched twice
+    text = {f"model-0000{i}-of-00004.safetensors" for i in (2, 3)} | {"tokenizer.model", "tokenizer_config.json"}
+    assert set(hub.sent) == vision | text
+    # Without a network the cache is enough, by branch and by commit.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert backbones.resolve_revision("somebody/InternVL2_5-8B") == COMMIT
+    offline = backbones.vision_from_pretrained("somebody/InternVL2_5-8B", COMMIT)
+    local = backbones.vision_from_pretrained(hub.folder)
+    assert all(torch.equal(offline[name], tensor) for name, tensor in local.items())
+
+
+# ---- the training script --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backbone_arguments(tiny_arguments, checkpoints) -> list[str]:
+    """A recipe as recipes/smg.yaml: LoRA on a backbone, no vision_config."""
+    recipe = Path(tiny_arguments[0])
+    lines = [line for line in recipe.read_text().splitlines() if not line.startswith("vision_")]
+    recipe.write_text("\n".join([*lines, f"backbone: {json.dumps(str(checkpoints['internlm2', 'original']))}"]))
+    return tiny_arguments
+
+
+def test_a_run_starts_from_the_backbone_and_embeds_with_its_language_model(
+    backbone_arguments, checkpoints, tmp_path, caplog
+) -> None:
+    train_fgsgl.main([*backbone_arguments, "--max_steps", "2"])
+    folder, out = checkpoints["internlm2", "original"], tmp_path / "out"
+    record = json.loads((out / "metrics.json").read_text())
+    key = backbones.text_key(folder)
+    assert record["text_encoder"] == {
+        "name": key.name,
+        "revision": key.revision,
+        "pooling": "mean",
+        "dtype": "bfloat16",
+    }
+    model = FGSGLForVideoClassification.from_pretrained(out)
+    categories = [f"A person moves one hand, going {d}." for d in ("up", "down", "left", "right")]
+    expected = backbones.text_encoder(folder).encode(categories)
+    # bfloat16 rounds differently in another batch; two sentences lie further apart.
+    torch.testing.assert_close(model.fgsgl.class_text_proj.prototypes, expected, rtol=0, atol=0.02)
+    assert (expected[:1] - expected[1:]).abs().amax(1).min() > 0.1
+    published_tower, tower = backbones.vision_from_pretrained(folder), model.fgsgl.state_dict()
+    untouched = "vision_tower.embeddings.position_embeddings"
+    assert torch.equal(tower[untouched], published_tower[untouched])  # frozen, and not started anew
+    adapted = "vision_tower.encoder.layer.0.attention.q_proj.weight"
+    assert 0 < (tower[adapted] - published_tower[adapted]).abs().max() < 0.01
+    assert model.config.mid_layer == 1
+    assert not [r for r in caplog.records if "no backbone is given" in r.message]
+
+
+def test_a_run_without_a_backbone_says_that_adapters_lie_on_random_weights(tiny_arguments, caplog) -> None:
+    model, data, training, _ = arguments.parse([*tiny_arguments, "--vision_tuning", "lora"])
+    train_fgsgl.build_trainer(model, data, training)
+    assert any("no backbone is given" in r.message for r in caplog.records)
+
+
+def test_full_tuning_keeps_the_published_positions(backbone_arguments, checkpoints) -> None:
+    model, data, training, _ = arguments.parse([*backbone_arguments, "--vision_tuning", "full"])
+    trainer = train_fgsgl.build_trainer(model, data, training)[0]
+    name = "vision_tower.embeddings.position_embeddings"
+    published_tower = backbones.vision_from_pretrained(checkpoints["internlm2", "original"])
+    assert torch.equal(trainer.model.fgsgl.state_dict()[name], published_tower[name])
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_of_two_processes_the_first_alone_loads_the_language_model(backbone_arguments, tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "import train_fgsgl\n"
+        "from microgesture import backbones\n"
+        "whole = backbones.text_from_pretrained\n"
+        "def counted(*args):\n"
+        "    print('language model in process', os.environ['RANK'], flush=True)\n"
+        "    return whole(*args)\n"
+        "backbones.text_from_pretrained = counted\n"
+        "train_fgsgl.main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", str(free_port()), str(script), *backbone_arguments, "--max_steps", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line for line in done.stdout.splitlines() if "language model" in line] == ["language model in process 0"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["machine"]["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_zero_3_starts_from_the_backbone_as_well(backbone_arguments, checkpoints, tmp_path) -> None:
+    pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
+    settings = json.loads((ROOT / "ds_config.json").read_text())
+    settings["zero_optimization"]["stage"] = 3
+    (tmp_path / "z3.json").write_text(json.dumps(settings))
+    argv = [*backbone_arguments, "--max_steps", "1", "--learning_rate", "0", "--deepspeed", str(tmp_path / "z3.json")]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train_fgsgl.py"), *argv],
+        cwd=ROOT, env=os.environ | {"MASTER_PORT": str(free_port())}, capture_output=True, text=True, timeout=280,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = load_file(tmp_path / "out" / "model.safetensors")
+    for name, tensor in backbones.vision_from_pretrained(checkpoints["internlm2", "original"]).items():
+        assert torch.equal(saved[f"fgsgl.{name}"], tensor), name

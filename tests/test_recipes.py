@@ -1,0 +1,153 @@
+"""Every recipe parses; those of the paper say what docs/paper.md says, and docs/paper.md what the paper says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, SHARED, needs_shared
+
+import train_fgsgl
+from microgesture import arguments, estimate
+
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+DATASETS = ("smg", "imigue")
+
+
+def table(title: str) -> list[list[str]]:
+    """The rows of the first table below a heading of docs/paper.md, without its head."""
+    below = PAPER.split(f"\n## {title}\n")[1].splitlines()
+    begin = next(number for number, line in enumerate(below) if line.startswith("|"))
+    rows = []
+    for line in below[begin + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+SETTINGS = table("Settings (Sec. IV-A) → recipes")
+ROWS = table("Tables II and III → recipes")
+
+
+def settings(path: Path) -> dict[str, object]:
+    """All values that a recipe gives, typed, of model, data, training and network."""
+    model, data, training, _ = arguments.parse([str(path), "--estimate"])  # a GPU for bf16 is not looked for
+    config = train_fgsgl.build_config(model, estimate.known_of_data(Path(data.dataset_dir))[0], estimate.PUBLISHED)
+    world = {"world_size": training.recipe_world_size}
+    return {"image_size": config.image_size, **vars(model), **vars(data), **vars(training), **world}
+
+
+def same(value: object, cell: str) -> bool:
+    """Whether a value is what a cell of the table says."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(getattr(value, "value", value)).lower() == cell.lower()
+    return value == float(cell)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_parses(path: Path) -> None:
+    model, data, training, found = arguments.parse([str(path), "--estimate"])
+    assert found == path
+    assert data.dataset_dir
+    assert training.learning_rate > 0
+    assert model.num_frames >= 1
+
+
+def test_no_two_recipes_write_into_one_folder() -> None:
+    folders = [arguments.read_recipe(path)["output_dir"] for path in RECIPES]
+    assert len(set(folders)) == len(folders) == len(DATASETS) * 5 + 2
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_number_of_section_4a_is_the_tables(name: str) -> None:
+    found, written = settings(ROOT / "recipes" / f"{name}.yaml"), arguments.read_recipe(ROOT / f"recipes/{name}.yaml")
+    column = 2 + DATASETS.index(name)
+    assert len(SETTINGS) == 20
+    for row in SETTINGS:
+        field, cell = row[1].strip("`"), row[column]
+        assert same(found[field], cell), (field, found[field], cell)
+        assert field in written or field == "image_size", f"{name}.yaml leaves {field} to a default"
+    beside = {"dataset_dir", "output_dir", "eval_strategy", "save_strategy", "seed", "activation_checkpointing"}
+    assert set(written) - beside == {row[1].strip("`") for row in SETTINGS} - {"image_size"}
+    assert found["eval_strategy"] == found["save_strategy"] == "epoch"  # or there was no best epoch to choose
+
+
+def test_a_wrong_number_would_be_seen() -> None:
+    assert same(4e-5, "4e-5")
+    assert not same(5e-5, "4e-5")
+    assert same(True, "true")
+    assert not same(False, "true")
+    assert not same("projector", "vit_mlp")
+
+
+def test_the_two_recipes_differ_in_their_data_and_learning_rate_alone() -> None:
+    smg, imigue = (arguments.read_recipe(ROOT / "recipes" / f"{data}.yaml") for data in DATASETS)
+    different = {key for key in smg | imigue if smg.get(key) != imigue.get(key)}
+    assert different == {"dataset_dir", "output_dir", "learning_rate"}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_each_row_of_tables_2_and_3_is_one_recipe_that_differs_in_what_the_row_says(name: str) -> None:
+    files = {f"{name}{row[5].strip('`*')}" for row in ROWS}
+    assert {path.name for path in RECIPES if path.name.startswith(name)} == files
+    whole = arguments.read_recipe(ROOT / "recipes" / f"{name}.yaml")
+    for row in ROWS:
+        path = ROOT / "recipes" / f"{name}{row[5].strip('`*')}"
+        found = settings(path)
+        ticks = [found["fg_sa"], found["cp_a"], found["ml_co"]]
+        assert ticks == [cell == "✓" for cell in row[1:4]]
+        assert found["fg_text"] == {"Fine-grained": "fine", "Class-level": "class"}[row[4]]
+        fields = arguments.read_recipe(path)
+        different = {key for key in whole | fields if whole.get(key) != fields.get(key)} - {"output_dir"}
+        assert len(different) == (0 if path.name == f"{name}.yaml" else 1)
+        if different:  # the file itself is no longer than that
+            assert set(yaml.safe_load(path.read_text())) == {"base", "output_dir"} | different
+
+
+@needs_shared
+def test_words_and_figures_of_both_tables_stand_in_the_paper() -> None:
+    paper = next(SHARED.glob("seeds/001_*")).read_text(encoding="utf-8")
+    paper = " ".join(paper.split())
+    quotes = [row[0].strip('"') for row in SETTINGS if row[0].startswith('"')]
+    assert len(quotes) == len(SETTINGS) - 1
+    assert [quote for quote in quotes if quote not in paper] == []
+    for row in ROWS:
+        ticks = [*row[1:4], row[4]] if "III" in row[0] else row[1:4]
+        assert " ".join([*ticks, *row[6:]]) in paper
+
+
+# ---- base ----------------------------------------------------------------------------------------------------------
+
+
+def recipe(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_has_what_its_base_has_and_it_does_not_say_itself(tmp_path) -> None:
+    recipe(tmp_path, "base.yaml", "dataset_dir: data/x\noutput_dir: a\nlearning_rate: 4e-5\nseed: 3\nmid_layer: 2\n")
+    path = recipe(tmp_path, "one.yaml", "base: base.yaml\noutput_dir: b\nlearning_rate: 1e-3\nmid_layer:\n")
+    model, data, training, _ = arguments.parse([str(path), "--use_cpu", "true", "--seed", "5"])
+    assert (data.dataset_dir, training.output_dir, training.learning_rate, training.seed) == ("data/x", "b", 1e-3, 5)
+    assert model.mid_layer is None  # an empty value takes the base's line away
+
+
+def test_bases_that_cannot_be(tmp_path) -> None:
+    path = recipe(tmp_path, "one.yaml", "base: nowhere.yaml\n")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml does not exist"):
+        arguments.read_recipe(path)
+    recipe(tmp_path, "nowhere.yaml", "base: one.yaml\n")
+    with pytest.raises(ValueError, match=r"based on nowhere\.yaml, which has a base itself"):
+        arguments.read_recipe(path)
+
+
+def test_the_record_of_a_run_holds_the_fields_of_the_base_too() -> None:
+    from microgesture.run_record import recipe_fields
+
+    fields = recipe_fields(ROOT / "recipes" / "smg_table3_class_level_text.yaml")
+    assert (fields["fg_text"], fields["lora_r"], fields["num_train_epochs"]) == ("class", 8, 15)
+    assert not [name for name in fields if name.endswith("_dir") or name == "base"]
