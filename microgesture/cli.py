@@ -167,7 +167,8 @@ def add_annotate(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     out.add_argument("folder", type=Path, help="the data set, e.g. data/mydata")
     out.add_argument("--out", type=Path, required=True, help="the folder to make")
-    out.add_argument("--format", choices=("label-studio", "elan"), default="label-studio", help="for which tool")
+    out.add_argument("--format", choices=("label-studio", "elan"), default="label-studio",
+                     help="for which tool (default: label-studio)")  # fmt: skip
     out.add_argument("--split", nargs="+", default=[], metavar="NAME", help="only these splits, e.g. train")
     out.add_argument("--coders", nargs="+", default=[], metavar="NAME",
                      help="a set of clips for each, in an order of their own; without names: one set")  # fmt: skip
@@ -185,7 +186,7 @@ def add_annotate(commands: argparse._SubParsersAction) -> None:
     read.add_argument("folder", type=Path, help="the folder that `annotate export` made")
     read.add_argument("files", type=Path, nargs="*", metavar="FILE",
                       help="what the tool exported: JSON of Label Studio, .eaf files, folders of them (default: the "
-                      ".eaf files in FOLDER)")  # fmt: skip
+                      ".eaf files in the folder)")  # fmt: skip
     read.add_argument("--out", type=Path, required=True, help="the table to write, e.g. records.jsonl")
     read.set_defaults(run=annotate_import)
     use = group.add_parser(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -75,3 +77,20 @@ def test_a_training_set_without_any_fg_text_is_refused(parts) -> None:
     bare = train.map(lambda row: dict.fromkeys(ATTRIBUTES), load_from_cache_file=False)
     with pytest.raises(ValueError, match="no training clip has FG-Text"):
         semantics.build(bare, info, bank)
+
+
+def test_special_values_have_no_prototype_and_no_sentence(parts) -> None:
+    train, info, bank = parts
+    unseen = dict.fromkeys(ATTRIBUTES, "not_visible")
+    coded = train.map(
+        lambda row, n: (row | unseen) if n == 0 else (row | {"receiver": "unclear"}) if n == 1 else {},
+        with_indices=True,
+        load_from_cache_file=False,
+    )
+    sem = semantics.build(coded, info, bank)
+    record = FGText.from_mapping(train.remove_columns("video")[1])
+    sentence = replace(record, receiver=None).sentence()
+    assert clip_sentences(coded, info.texts)[:2] == [None, sentence]
+    assert sem.sentence_ids[0] == NO_SENTENCE
+    assert torch.equal(sem.table[sem.sentence_ids[1]], bank.embed([sentence])[0])
+    assert len(sem.words) == sum(len(words) for words in VOCABULARY.values())
