@@ -37,28 +37,29 @@ from processing_fgsgl import FGSGLProcessor
 logger = logging.getLogger("train_fgsgl")
 
 
-def network_fields(args: ModelArguments) -> dict[str, Any]:
-    """Vision tower and text width, as `FGSGLConfig` names them."""
-    if args.backbone is not None:
-        return estimate.backbone_fields(args.backbone, args.backbone_revision)
-    return {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
+def head_fields(args: ModelArguments, info: DatasetInfo) -> dict[str, Any]:
+    """The configuration's fields that the recipe and the data set decide."""
+    return {
+        "num_frames": args.num_frames,
+        "mid_layer": args.mid_layer,
+        "embed_dim": args.embed_dim,
+        "temporal_pooling": args.temporal_pooling,
+        "spatial_pooling": args.spatial_pooling,
+        "classifier_input": args.classifier_input,
+        "classifier_dropout": args.classifier_dropout,
+        "id2label": dict(enumerate(info.names)),
+        "category_texts": info.texts,
+        "attribute_words": {attribute: list(words) for attribute, words in VOCABULARY.items()},
+    }
 
 
-def build_config(args: ModelArguments, info: DatasetInfo, fields: dict[str, Any]) -> FGSGLConfig:
-    """The network's configuration for a data set, on the tower and text width of `network_fields`."""
-    return FGSGLConfig(
-        **fields,
-        num_frames=args.num_frames,
-        mid_layer=args.mid_layer,
-        embed_dim=args.embed_dim,
-        temporal_pooling=args.temporal_pooling,
-        spatial_pooling=args.spatial_pooling,
-        classifier_input=args.classifier_input,
-        classifier_dropout=args.classifier_dropout,
-        id2label=dict(enumerate(info.names)),
-        category_texts=info.texts,
-        attribute_words={attribute: list(words) for attribute, words in VOCABULARY.items()},
-    )
+def build_config(args: ModelArguments, info: DatasetInfo) -> FGSGLConfig:
+    """The network's configuration for a data set."""
+    if args.backbone:
+        parts = estimate.backbone_fields(args.backbone, args.backbone_revision)
+    else:
+        parts = {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
+    return FGSGLConfig(**parts, **head_fields(args, info))
 
 
 def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
@@ -122,13 +123,11 @@ def estimated(model_args: ModelArguments, data_args: DataArguments, training: FG
     """What a run will cost, as text; no clip, no weight and no sentence is read."""
     info, train_clips, notes = estimate.known_of_data(Path(data_args.dataset_dir))
     try:
-        fields = network_fields(model_args)
+        config = build_config(model_args, info)
     except FileNotFoundError as error:
-        fields = estimate.PUBLISHED
-        notes.append(
-            f"{error}; the published sizes of InternVL2.5-8B are assumed: InternViT-300M, text of width 4,096"
-        )
-    config = build_config(model_args, info, fields)
+        config = FGSGLConfig(**estimate.PUBLISHED, **head_fields(model_args, info))
+        assumed = "the published sizes of InternVL2.5-8B are assumed: InternViT-300M, text of width 4,096"
+        notes.append(f"{error}; {assumed}")
 
     def build() -> Any:
         network = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
@@ -155,7 +154,7 @@ def build_trainer(
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
     if info.mirrored == "unknown":
         logger.warning("%s does not say whether its recordings are mirrored; they are read as they are", info.name)
-    config = build_config(model_args, info, network_fields(model_args))
+    config = build_config(model_args, info)
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
         for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
@@ -225,7 +224,7 @@ def use_all_cores(training: FGSGLTrainingArguments) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // training.world_size))
 
 
-def run(
+def train(
     model_args: ModelArguments,
     data_args: DataArguments,
     training: FGSGLTrainingArguments,
@@ -257,11 +256,11 @@ def main(argv: list[str] | None = None) -> None:
     use_all_cores(training)
     torch.set_float32_matmul_precision(training.matmul_precision)
     if not training.dry_run:
-        run(model_args, data_args, training, recipe)
+        train(model_args, data_args, training, recipe)
         return
     meter = dry_run.StepMeter()
     with dry_run.temporary_output(training):
-        run(model_args, data_args, training, recipe, callbacks=[meter])
+        train(model_args, data_args, training, recipe, callbacks=[meter])
     if training.should_log:
         print(meter.report(training.per_device_train_batch_size))
 

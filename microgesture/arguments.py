@@ -141,11 +141,7 @@ class FGSGLTrainingArguments(TrainingArguments):
         default="highest",
         metadata={"help": "torch's float32 matrix products: highest, or medium (faster on some CPUs)."},
     )
-    # `world_size` itself is what transformers calls the number of processes that were started.
-    recipe_world_size: int | None = field(
-        default=None,
-        metadata={"aliases": ["--world_size"], "help": "Processes the recipe is meant for, all machines together."},
-    )
+    recipe_world_size: int | None = field(default=None, init=False)  # `LaunchArguments.world_size`, set by `parse`
     estimate: bool = field(
         default=False, metadata={"help": "Print parameters, memory, steps and FLOPs of the run, and do nothing else."}
     )
@@ -186,6 +182,15 @@ class FGSGLTrainingArguments(TrainingArguments):
         return ("cls", *(("cp",) if self.cp_a else ()), *(("fg",) if self.fg_sa else ()))
 
 
+@dataclass
+class LaunchArguments:
+    """What a recipe asks of the launcher; `TrainingArguments.world_size` is what the launcher did."""
+
+    world_size: int | None = field(
+        default=None, metadata={"help": "Processes that the recipe is meant for, all machines together."}
+    )
+
+
 def _choose(name: str, value: str | None, choices: Sequence[str | None]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(str(c) for c in choices)}")
@@ -208,7 +213,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
     argv = list(argv)
     recipe = Path(argv.pop(0)) if argv and not argv[0].startswith("-") else DEFAULT_RECIPE
     parser = HfArgumentParser(
-        (ModelArguments, DataArguments, FGSGLTrainingArguments),
+        (ModelArguments, DataArguments, FGSGLTrainingArguments, LaunchArguments),
         prog="train_fgsgl.py",
         usage="accelerate launch train_fgsgl.py [RECIPE.yaml] [--name value ...]",
         description="Trains FG-SGL. Without a recipe it runs recipes/synthetic.yaml.",
@@ -220,7 +225,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
         for name, value in alone.items():
             os.environ.setdefault(name, value)
-    model, data, training, rest = parser.parse_args_into_dataclasses(
+    model, data, training, launched, rest = parser.parse_args_into_dataclasses(
         args=[*words, *argv], look_for_args_file=False, return_remaining_strings=True
     )
     if rest:
@@ -228,6 +233,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         near = difflib.get_close_matches(rest[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see --help for all of them"
         raise ValueError(f"{rest[0]} is no setting of train_fgsgl.py (recipe {recipe} or command line){hint}")
+    training.recipe_world_size = launched.world_size
     return model, data, training, recipe
 
 
