@@ -25,6 +25,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from configuration_fgsgl import FGSGLConfig
@@ -35,14 +36,15 @@ from processing_fgsgl import FGSGLProcessor
 
 TERMS = ("cls", "cp", "fg")
 CLASSES, SENTENCES = 17, 64  # of SMG; clips of a step in the paper, each with a sentence of its own
-FULL = {"vision": {"attention_bias": True}, "text_width": 4096, "matrix": 8192}  # InternViT-300M as published
+# Vision tower, text width, side of the matrix product, steps of a row that warm up and that are timed.
+FULL = {"vision": {"attention_bias": True}, "text_width": 4096, "matrix": 8192, "steps": (2, 5)}  # InternViT-300M
 TINY = {
     "vision": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128,
                "image_size": 56, "patch_size": 14, "attention_bias": True},
     "text_width": 96,
     "matrix": 512,
+    "steps": (1, 1),
 }  # fmt: skip
-WARM_UP, TIMED = 2, 5
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,20 @@ def rows(batches: list[int]) -> list[Row]:
     plain = [Row(batch, *mode, compiled=False) for mode in modes for batch in batches]
     nearest = sorted(batches, key=lambda batch: abs(math.log2(batch / 8)))
     return plain + [Row(batch, *mode, compiled=True) for batch in nearest for mode in modes]
+
+
+def compile_blocks(network: Any, backend: str) -> None:
+    """Compiles the vision blocks, which are alike, so that one of them is compiled and serves all.
+
+    transformers' hooks that record hidden states and attention maps would break the graph. Those on the blocks stay
+    outside when the forward is compiled and not the module; those on attention are taken off: nobody reads the maps.
+    """
+    torch._dynamo.reset()
+    tower = network.base_model.vision_tower
+    maybe_install_capturing_hooks(tower)
+    for block in tower.encoder.layer:
+        block.attention._forward_hooks.clear()
+        block.forward = torch.compile(block.forward, dynamic=False, backend=backend)
 
 
 class Bench:
@@ -84,11 +100,11 @@ class Bench:
         self.flops = {False: self._forward_flops(), True: self._training_flops()}
         self.matrix_rate = self._matrix_rate()
 
-    def network(self, adapted: bool, device: str) -> Any:
+    def network(self, adapted: bool, device: str, attention: str = "sdpa") -> Any:
         """Tower in bfloat16, heads in float32, with LoRA of rank 8 or without."""
         torch.manual_seed(0)
         with torch.device(device):
-            network = FGSGLForVideoClassification._from_config(self.config)
+            network = FGSGLForVideoClassification._from_config(self.config, attn_implementation=attention)
             if not adapted:
                 network.fgsgl.vision_tower.to(torch.bfloat16)
                 return network.eval()
@@ -101,8 +117,7 @@ class Bench:
         return estimate.measure(model, clips=1, terms=TERMS, autocast=torch.bfloat16, like_gpu=True)[0]
 
     def _forward_flops(self) -> int:
-        model = self.network(adapted=False, device="meta")
-        model.set_attn_implementation("eager")  # the counter sees each of its products
+        model = self.network(adapted=False, device="meta", attention="eager")  # the counter sees each product of it
         pixels = torch.empty(1, 8, 3, self.config.image_size, self.config.image_size, device="meta")
         with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.device("meta"):
             model.float()(pixel_values=pixels)
@@ -114,7 +129,7 @@ class Bench:
         a, b = (torch.randn(n, n, device=self.device, dtype=torch.bfloat16) for _ in range(2))
         return 2 * n**3 / min(self._seconds(lambda: a @ b, warm_up=5, timed=20))
 
-    def _seconds(self, run: Callable[[], object], warm_up: int = WARM_UP, timed: int = TIMED) -> list[float]:
+    def _seconds(self, run: Callable[[], object], warm_up: int, timed: int) -> list[float]:
         for _ in range(warm_up):
             run()
         self._wait()
@@ -137,10 +152,7 @@ class Bench:
         if row.checkpointing:
             model.activation_checkpointing_enable()
         if row.compiled:
-            torch._dynamo.reset()
-            # The blocks are alike, so that one of them is compiled and serves all.
-            for block in model.base_model.vision_tower.encoder.layer:
-                block.compile(dynamic=False, backend=self.backend)
+            compile_blocks(model.get_base_model() if row.training else model, self.backend)
         size = self.config.image_size
         frames = torch.randint(256, (row.batch, 8, 3, size, size), dtype=torch.uint8, device=self.device)
         if not row.training:
@@ -168,7 +180,7 @@ class Bench:
 
     def measure(self, row: Row) -> list[str]:
         """Clips per second, peak memory and utilisation of one row, as cells."""
-        seconds = statistics.median(self._seconds(self._step(row)))
+        seconds = statistics.median(self._seconds(self._step(row), *self.sizes["steps"]))
         peak = f"{torch.cuda.max_memory_allocated() / 1e9:.1f}" if self.device == "cuda" else "–"
         rate = row.batch / seconds
         return [f"{rate:.1f}", peak, f"{rate * self.flops[row.training] / self.matrix_rate:.0%}"]
