@@ -54,8 +54,8 @@ def evaluate(checkpoint: Path, dataset: Path, split: str, cache_dir: Path, basel
         baselines: Also compute the majority class and linear models on pixels, trained on the split `train`.
 
     Returns:
-        `{"split", "metrics", "groups": {column: {value: figures}}, "baselines": {name: figures}}`, and
-        `"leak": true` where the data set, or the one trained on, is marked as leaking.
+        `{"split", "official_overlap", "metrics", "groups": {column: {value: figures}}, "baselines": {name: figures}}`,
+        and `"leak": true` where the data set, or the one trained on, is marked as leaking.
 
     Raises:
         ValueError: The split is not there, or the checkpoint was trained on other classes.
@@ -77,6 +77,7 @@ def evaluate(checkpoint: Path, dataset: Path, split: str, cache_dir: Path, basel
     predictions = predict(model, processor, clips[split]).argmax(-1).numpy()
     result: dict[str, Any] = {
         "split": split,
+        "official_overlap": info.official_overlap,
         "metrics": classification_metrics(predictions, clips[split].labels, info.names),
         "groups": {
             column: grouped(predictions, clips[split].labels, data[split][column])
@@ -117,6 +118,8 @@ def report(result: dict[str, Any], checkpoint: Path, details: bool = False) -> s
     width = max(len(name) for name in names)
     lines = [f"{result['split']} split"]
     lines += [f"  LEAK: {LEAK}"] if result.get("leak") else []
+    if result["official_overlap"]:
+        lines.append(f"  people of one split are seen in another as published: {result['official_overlap']}")
     lines += [f"  {name:<{width}}  {summary(m)}" for name, m in zip(names, figures, strict=True)]
     for column, groups in result["groups"].items():
         cells = [f"{value} {g['correct']}/{g['total']}" for value, g in groups.items()]

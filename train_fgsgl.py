@@ -254,6 +254,7 @@ def build_trainer(
         "dataset_version": info.version,
         "text_encoder": asdict(bank.key),
         **({"leak": True} if info.leak else {}),
+        "official_overlap": info.official_overlap,
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -20,9 +21,8 @@ def prepare(args: argparse.Namespace) -> None:
         if args.name == "own":
             prepare_own(args, out)
             return
-        from microgesture.data import utd_mhad
-
-        utd_mhad.prepare(args.source, out)
+        for finding in prepare_published(args, out):
+            print(f"  {finding}")
     print(f"{args.name}: {out}")
 
 
@@ -43,6 +43,40 @@ def prepare_own(args: argparse.Namespace, out: Path) -> None:
         allow_leak=args.allow_leak,
     )
     print("\n".join(make(args.source, out, options)))
+
+
+def prepare_published(args: argparse.Namespace, out: Path) -> list[str]:
+    """Makes the folder of a published data set; returns what was found in the user's copy."""
+    if args.name == "smg":
+        from microgesture.data import smg
+
+        return smg.prepare(args.source, out, frame_times)
+    if args.name == "imigue":
+        from microgesture.data import imigue
+
+        return imigue.prepare(args.source, out, frame_times, args.protocol, args.validation, args.keypoints)
+    if args.name == "ma52":
+        from microgesture.data import ma52
+
+        return ma52.prepare(args.source, out, args.keypoints)
+    from microgesture.data import utd_mhad
+
+    utd_mhad.prepare(args.source, out)
+    return []
+
+
+def frame_times(video: Path) -> Any:
+    """When each frame of a video is shown and when the last one ends, in seconds from the first; decodes nothing."""
+    from contextlib import closing
+
+    import numpy as np
+
+    from container_fgsgl import Clip
+
+    with closing(Clip(video, 1)) as clip:
+        timeline = clip.timeline() or clip.measured_timeline()  # a few formats do not say, and have to be decoded
+    ticks = [pts - timeline.pts[0] for pts in (*timeline.pts, timeline.end)]
+    return np.array([float(tick * timeline.time_base) for tick in ticks])
 
 
 def check(args: argparse.Namespace) -> int:
@@ -195,7 +229,7 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="microgesture", description="Micro-gestures in video: FG-SGL.")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     make = commands.add_parser("prepare", help="make a data set folder that training reads")
-    make.add_argument("name", choices=("synthetic", "utd_mhad", "own"), help="which data set")
+    make.add_argument("name", choices=("synthetic", "smg", "imigue", "ma52", "utd_mhad", "own"), help="which data set")
     make.add_argument(
         "source",
         type=Path,
@@ -208,6 +242,12 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="another seed: other people and clips (synthetic), another split (own)"
     )
     _own_options(make)
+    make.add_argument("--protocol", choices=("miga", "paper"), default="miga", help="imigue: whose splits")
+    make.add_argument(
+        "--validation", choices=("official", "players"), default="official",
+        help="imigue: players takes a validation split with no player of the training split (needs players.csv)",
+    )  # fmt: skip
+    make.add_argument("--keypoints", type=Path, help="imigue, ma52: a pose pickle of mmaction2 or pyskl")
     make.set_defaults(run=prepare)
     look_over = commands.add_parser("check", help="look a data set over before training")
     look_over.add_argument("folder", type=Path, help="data set folder, e.g. data/own")

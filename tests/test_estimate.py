@@ -222,9 +222,7 @@ def test_the_papers_recipe_is_estimated_without_data_network_or_gpu(tmp_path, mo
     assert "projector           33,570,816             0" in said
     assert "activation checkpointing *" in said
     assert "clips of a step: 8" in said
-    assert "steps" not in said.split("training clips:")[0].replace("clips of a step", "")
-    assert "classes: unknown until data/smg is prepared; 32 are assumed" in said
-    assert "training clips: unknown, and with them the steps, until data/smg is prepared" in said
+    assert "steps per epoch: 307\nsteps of the run: 4,605" in said  # 2,452 clips are known without the data
     assert "cannot get config.json of OpenGVLab/InternVL2_5-8B" in said
     assert "the published sizes of InternVL2.5-8B are assumed: InternViT-300M, text of width 4,096" in said
     assert list(tmp_path.iterdir()) == []
@@ -246,3 +244,6 @@ def test_an_unprepared_one_is_known_by_what_is_checked_in() -> None:
     info, clips, notes = estimate.known_of_data(Path("nowhere/synthetic"))
     assert (info.name, clips) == ("synthetic", None)
     assert notes == ["training clips: unknown, and with them the steps, until nowhere/synthetic is prepared"]
+    info, clips, notes = estimate.known_of_data(Path("nowhere/mine"))
+    assert (len(info.classes), clips) == (32, None)
+    assert notes[0] == "classes: unknown until nowhere/mine is prepared; 32 are assumed"

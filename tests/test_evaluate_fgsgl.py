@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -37,6 +38,21 @@ def test_every_clip_is_counted_once_whatever_the_batch_size(trained, tiny_datase
     one, three = (evaluate_fgsgl.predict(model.eval(), processor, clips, size) for size in (1, 3))
     torch.testing.assert_close(one, three)
     assert int((one.argmax(-1) == torch.tensor(clips.labels)).sum()) == result["metrics"]["correct"]
+
+
+def test_overlap_of_published_splits_is_in_every_result(trained, tiny_dataset, tmp_path, caplog) -> None:
+    """Written by training and by evaluation, from labels.json."""
+    assert json.loads((trained / "metrics.json").read_text())["official_overlap"] is False
+    folder = tmp_path / "overlapping"
+    shutil.copytree(tiny_dataset, folder)
+    about = json.loads((folder / "labels.json").read_text())
+    for overlap in (True, "unknown", False):
+        (folder / "labels.json").write_text(json.dumps(about | {"official_overlap": overlap}))
+        result = evaluate_fgsgl.evaluate(trained, folder, "test", tmp_path / "cache", False)
+        assert json.loads((trained / "eval_test.json").read_text())["official_overlap"] == overlap
+        text = evaluate_fgsgl.report(result, trained)
+        assert (f"people of one split are seen in another as published: {overlap}" in text) is bool(overlap)
+    assert caplog.text.count("official_overlap") == 2
 
 
 class Sampling:
@@ -88,17 +104,38 @@ def test_training_refuses_to_mix_runs_and_missing_data(tiny_arguments, trained, 
     with pytest.raises(FileExistsError, match="already holds checkpoints of a run"):
         train_fgsgl.main(tiny_arguments)
     other = ["--output_dir", str(tmp_path / "new")]
-    with pytest.raises(FileNotFoundError, match="no checkpoint to go on from"):
-        train_fgsgl.main([*tiny_arguments, *other, "--resume_from_checkpoint", "last"])
     with pytest.raises(FileNotFoundError, match="does not exist: make it with"):
         train_fgsgl.main([*tiny_arguments, *other, "--dataset_dir", str(tmp_path / "nowhere")])
 
 
 def test_training_names_a_clip_that_cannot_be_read(tiny_arguments, tiny_dataset, tmp_path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(tiny_dataset, copy)
     (copy / "train" / "clips" / "003.mp4").write_bytes(b"no video")
     with pytest.raises(ValueError, match=r"1 clips cannot be read.*\n.*003\.mp4"):
         train_fgsgl.main([*tiny_arguments, "--dataset_dir", str(copy)])
+
+
+def test_a_random_split_marks_every_result_made_with_it(tiny_arguments, tiny_dataset, tmp_path, capsys) -> None:
+    leaking = tmp_path / "leaking"
+    shutil.copytree(tiny_dataset, leaking)
+    labels = json.loads((leaking / "labels.json").read_text()) | {"leak": True}
+    (leaking / "labels.json").write_text(json.dumps(labels))
+    (leaking / "test" / "metadata.jsonl").write_text(  # the training people test as well, which load refuses elsewhere
+        (leaking / "test" / "metadata.jsonl").read_text().replace('"subject": "e"', '"subject": "a"')
+    )
+    train_fgsgl.main([*tiny_arguments, "--dataset_dir", str(leaking), "--num_train_epochs", "1"])
+    out = tmp_path / "out"
+    assert json.loads((out / "metrics.json").read_text())["leak"] is True
+    assert "**Leak:** the same people are, or may be" in (out / "README.md").read_text()
+    for dataset in (leaking, tiny_dataset):  # also on other people: the checkpoint was chosen with the leak
+        capsys.readouterr()
+        evaluate_fgsgl.main([str(out), str(dataset), "--cache_dir", str(tmp_path / "cache")])
+        assert "LEAK: the same people are, or may be" in capsys.readouterr().out
+        assert json.loads((out / "eval_test.json").read_text())["leak"] is True
+
+
+def test_a_split_by_person_is_not_marked(trained, tiny_dataset, tmp_path) -> None:
+    result = evaluate_fgsgl.evaluate(trained, tiny_dataset, "test", tmp_path / "cache", False)
+    assert "leak" not in result
+    assert "leak" not in json.loads((trained / "metrics.json").read_text())

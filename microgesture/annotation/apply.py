@@ -30,8 +30,8 @@ def apply(folder: Path, records: Sequence[CodedClip]) -> Counter[str]:
 
     Raises:
         FileNotFoundError: The folder is not a data set, or lacks a split.
-        ValueError: Several coders wrote about one clip, a clip is not in the data set, or a record names a side where
-            nobody knows whether the recordings are mirrored.
+        ValueError: Several coders wrote about one clip, a clip is not in the data set or shows somebody else, or a
+            record names a side where nobody knows whether the recordings are mirrored.
     """
     info = DatasetInfo.read(folder)
     first = [record for record in records if record.look == 1]
@@ -74,6 +74,11 @@ def _rewrite(folder: Path, split: str, wanted: dict[tuple, CodedClip], counts: C
         record = wanted.pop((split, name, row.get("start"), row.get("end")), None)
         row |= {name: row.get(name) for name in CODER_COLUMNS}
         if record is not None:
+            if str(row.get("subject")) != record.clip.subject:
+                raise ValueError(
+                    f"{where} shows {row.get('subject')!r}, but the record of this clip was written about "
+                    f"{record.clip.subject!r}; these records are of another data set"
+                )
             counts[_put(where, row, record.text)] += 1
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     return "".join(lines)

@@ -57,9 +57,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Media:
-    """The video of a clip as coders get it: its name in the export, and the clip's span in it in milliseconds."""
+    """The video of a clip as coders get it: its name in the export, its rate, and the clip's span in milliseconds."""
 
     name: str
+    fps: float
     begin_ms: int
     end_ms: int
 
@@ -136,16 +137,8 @@ def export(
         clips = [clips[place] for place in rng.permutation(len(clips))]  # no name follows the order of the data set
         media = _write_media(clips, building, reader, tool, info.mirrored, progress)
         order = [(name, place, look) for name in names for place, look in looks(len(clips), rng)]
-        width = max(4, len(str(len(order))))
-        items = [
-            Item(
-                f"{number:0{width}d}", media[place].name, media[place].begin_ms, media[place].end_ms, name, look,
-                clips[place].label if show_label else None, prefill_of(clips[place].text) if prefill else None,
-                clips[place].clip,
-            )
-            for number, (name, place, look) in enumerate(order, start=1)
-        ]  # fmt: skip
-        key = Key(info.name, VOCABULARY_VERSION, tool, info.mirrored, seed, tuple(items))
+        items = _items(clips, media, order, prefill, show_label)
+        key = Key(info.name, VOCABULARY_VERSION, tool, info.mirrored, seed, items)
         if tool == "elan":
             _write_elan(building, key)
         else:
@@ -169,6 +162,32 @@ def looks(count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     for clip, _ in [order[place] for place in again]:
         order.insert(int(rng.integers(math.ceil(count * 3 / 4), len(order) + 1)), (clip, 2))
     return order
+
+
+def _items(
+    clips: Sequence[Source],
+    media: Sequence[Media],
+    order: Sequence[tuple[str | None, int, int]],
+    prefill: bool,
+    show_label: bool,
+) -> tuple[Item, ...]:
+    """Numbers what coders meet, given as (coder, clip, look)."""
+    width = max(4, len(str(len(order))))
+    return tuple(
+        Item(
+            number=f"{number:0{width}d}",
+            media=media[place].name,
+            fps=round(media[place].fps, 3),
+            begin_ms=media[place].begin_ms,
+            end_ms=media[place].end_ms,
+            coder=coder,
+            look=look,
+            shown_label=clips[place].label if show_label else None,
+            prefill=prefill_of(clips[place].text) if prefill else None,
+            clip=clips[place].clip,
+        )
+        for number, (coder, place, look) in enumerate(order, start=1)
+    )
 
 
 def _check(out: Path, clips: Sequence[Source], tool: str, coders: Sequence[str]) -> None:
@@ -200,14 +219,16 @@ def _write_media(
         clip, whole = source.clip, source.clip.start is None and source.clip.end is None
         if whole or tool != "elan" or mirrored is True:
             name = f"{MEDIA}/c{number:0{width}d}.mp4"
-            length = write_clip(reader, source.path, clip.start, clip.end, mirrored is True, folder / name)
-            media.append(Media(name, 0, length))
+            length, fps = write_clip(reader, source.path, clip.start, clip.end, mirrored is True, folder / name)
+            media.append(Media(name, fps, 0, length))
             continue
         if source.path not in recordings:
             recordings[source.path] = f"{MEDIA}/r{len(recordings) + 1:04d}{source.path.suffix.lower()}"
             shutil.copyfile(source.path, folder / recordings[source.path])
-        end = reader.probe(source.path).duration if clip.end is None else clip.end
-        media.append(Media(recordings[source.path], round(1000 * (clip.start or 0.0)), round(1000 * end)))
+        about = reader.probe(source.path)
+        end = about.duration if clip.end is None else clip.end
+        span = round(1000 * (clip.start or 0.0)), round(1000 * end)
+        media.append(Media(recordings[source.path], about.fps, *span))
     return media
 
 

@@ -33,7 +33,7 @@ def page(mirrored: bool | str, show_label: bool) -> str:
         Label Studio's labelling configuration (XML).
     """
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, "Video", name=VIDEO, value=f"${VIDEO}")
+    ElementTree.SubElement(view, "Video", name=VIDEO, value=f"${VIDEO}", frameRate="$fps")
     if show_label:
         ElementTree.SubElement(view, "Header", value="$label")
     asked = choices(mirrored)
@@ -66,7 +66,7 @@ def tasks(items: Sequence[Item], folder: str) -> list[dict[str, Any]]:
     """
     made: list[dict[str, Any]] = []
     for item in items:
-        data = {VIDEO: MEDIA_URL + quote(f"{folder}/{item.media}"), "item": item.number}
+        data = {VIDEO: MEDIA_URL + quote(f"{folder}/{item.media}"), "fps": item.fps, "item": item.number}
         if item.shown_label is not None:
             data["label"] = item.shown_label
         task: dict[str, Any] = {"data": data}

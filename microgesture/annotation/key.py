@@ -1,7 +1,8 @@
 """The key of an export: which clip each number stands for. Coders do not see it; importing needs it.
 
-key.json    {"dataset", "vocabulary", "tool", "mirrored", "seed", "items": [{"number", "media", "begin_ms", "end_ms",
-             "coder", "look", "shown_label", "prefill", "split", "file_name", "start", "end", "subject"}]}
+key.json    {"dataset", "vocabulary", "tool", "mirrored", "seed",
+             "items": [{"number", "media", "fps", "begin_ms", "end_ms", "coder", "look", "shown_label", "prefill",
+                        "split", "file_name", "start", "end", "subject"}]}
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Item:
     Args:
         number: What coders see of its name.
         media: The video, relative to the folder of the export.
+        fps: Its frames per second.
         begin_ms: Where the clip begins in it, in milliseconds.
         end_ms: Where it ends.
         coder: Whose it is; `None`: whoever codes it.
@@ -39,6 +41,7 @@ class Item:
 
     number: str
     media: str
+    fps: float
     begin_ms: int
     end_ms: int
     coder: str | None

@@ -28,7 +28,7 @@ class VideoReader(Protocol):
 
 def write_clip(
     reader: VideoReader, video: Path, start: float | None, end: float | None, mirrored: bool, out: Path
-) -> int:
+) -> tuple[int, float]:
     """Writes a span of a video as a file that every browser and ELAN play: MP4, H.264, constant frame rate.
 
     The frames are upright and un-mirrored, as the network gets them. Sound and the file's own notes are left out.
@@ -42,7 +42,7 @@ def write_clip(
         out: The file to write.
 
     Returns:
-        How long the written video is, in milliseconds.
+        How long the written video is, in milliseconds, and its frames per second.
 
     Raises:
         ValueError: The video cannot be read, or not in this span (the reader's `VideoError`).
@@ -60,7 +60,7 @@ def write_clip(
             for picture in padded:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    return round(1000 * count / rate)
+    return round(1000 * count / rate), float(rate)
 
 
 def _pieces(

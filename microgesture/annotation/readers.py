@@ -190,10 +190,9 @@ class VideoFinder:
         Raises:
             ValueError: No file in the data folder fits, or more than one does, or it leads out of the folder.
         """
-        folder = (folder or self.root).resolve()
-        key = name, folder
+        key = name, folder or self.root
         if key not in self._known:
-            path = self._find(name, folder)
+            path = self._find(name, key[1].resolve())
             self._inside(path, name)
             self._known[key] = path
             self.used.add(path)

@@ -91,6 +91,8 @@ class DatasetInfo:
         leak: Whether the same people may be on both sides of the splits; every result says so.
         expected: How many clips each split is known to have.
         redistributable: Whether those who are seen, and the licence, allow passing the videos on; not said means no.
+        official_overlap: Whether somebody stands in two splits as they were published: `True`, `False` or `"unknown"`.
+            Such splits are kept as published, and every result made with them says so.
     """
 
     name: str
@@ -100,6 +102,7 @@ class DatasetInfo:
     leak: bool = False
     expected: dict[str, int] = field(default_factory=dict)
     redistributable: bool = False
+    official_overlap: bool | str = False
 
     @property
     def names(self) -> list[str]:
@@ -143,13 +146,16 @@ class DatasetInfo:
             if not isinstance(leak, bool) or not isinstance(expected, dict):
                 raise TypeError(f"leak is true or false, expected names splits and clips: {leak!r}, {expected!r}")
             allowed = data.get("redistributable", False) is True
-            info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected, allowed)
+            overlap = data.get("official_overlap", False)
+            info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected, allowed, overlap)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error
         for what, values in (("class name", info.names), ("category sentence", info.texts)):
             twice = sorted({v for v in values if values.count(v) > 1 or not v.strip()})
             if twice:
                 raise ValueError(f"{path}: every {what} must be there and stand once; mend {twice}")
+        if overlap not in (True, False, "unknown"):
+            raise ValueError(f'{path}: official_overlap is {overlap!r}; it is true, false or "unknown"')
         check_sides((c.default for c in classes), info.mirrored)
         _check_flips(path, info)
         return info
@@ -214,7 +220,7 @@ def load(folder: Path | str) -> datasets.DatasetDict:
     Raises:
         FileNotFoundError: The folder, its labels.json or every split is missing.
         ValueError: A label is unknown, or a subject stands in more than one of train, validation and test (unless
-            labels.json says `"leak": true`).
+            labels.json says `"leak": true`, or that the splits were published so).
     """
     root = Path(folder).resolve()
     info = DatasetInfo.read(root)
@@ -225,7 +231,7 @@ def load(folder: Path | str) -> datasets.DatasetDict:
     if info.leak:
         logger.warning("%s: %s", info.name, LEAK)
     else:
-        check_subjects({name: split["subject"] for name, split in loaded.items()})
+        check_subjects({name: split["subject"] for name, split in loaded.items()}, info.official_overlap)
     for name, split in loaded.items():
         _check_rows(root / name / METADATA_FILE, split, info.mirrored)
     return loaded
@@ -273,14 +279,29 @@ def _load_split(folder: Path, info: DatasetInfo) -> datasets.Dataset:
     return split.cast(datasets.Features(features))
 
 
-def check_subjects(subjects: dict[str, Iterable[str]]) -> None:
-    """Refuses a split in which somebody stands on two sides.
+def check_subjects(subjects: dict[str, Iterable[str]], official_overlap: bool | str = False) -> None:
+    """Refuses a split in which somebody stands on two sides, or warns where it was published so.
 
     Splits whose name begins alike (`test`, `test_natural`) are lists over the same people and may share them.
+
+    Args:
+        subjects: Split -> who is seen in each of its clips.
+        official_overlap: As in labels.json.
 
     Raises:
         ValueError: Names the subjects and the splits.
     """
+    if official_overlap is True:
+        logger.warning(
+            "the splits are kept as published, and people of one split are seen in another (official_overlap): "
+            "figures measure in part how well people are remembered"
+        )
+        return
+    if official_overlap == "unknown":
+        logger.warning(
+            "the splits are kept as published, and nobody knows whether people of one split are seen in another "
+            "(official_overlap: unknown)"
+        )
     seen: dict[str, tuple[str, str]] = {}
     for split, people in subjects.items():
         side = split.split("_")[0]

@@ -113,7 +113,8 @@ class FGText:
         words = {name: row.get(name) or None for name in (*ATTRIBUTES, "side", "repetition", "coder")}
         if all(words[attribute] is None for attribute in ATTRIBUTES):
             return None
-        return cls(**words, provenance=row.get("provenance") or "human", confidence=row.get("confidence"))
+        confidence = None if row.get("confidence") == "" else row.get("confidence")
+        return cls(**words, provenance=row.get("provenance") or "human", confidence=confidence)
 
     @property
     def names_a_side(self) -> bool:

@@ -283,11 +283,13 @@ def _write(
         raise ValueError(str(error).replace(str(folder / LABELS_FILE), str(options.labels or LABELS_FILE))) from error
     defaults = {c.name: c.default for c in info.classes}
     rows: dict[str, list[ClipSample]] = defaultdict(list)
+    links: dict[tuple[Path, str], str] = {}
     bar = tqdm(
         zip(clips, plan, strict=True), total=len(clips), desc="clips", unit="clip", delay=1, disable=not progress
     )
     for clip, split in bar:
-        file_name = _link(clip.video, root, folder / split)
+        key = clip.video, split
+        links[key] = file_name = links.get(key) or _link(clip.video, root, folder / split)
         text = clip.fg_text or defaults[clip.label]
         subject = clip.subject or UNKNOWN
         rows[split].append(ClipSample(file_name, clip.label, subject, text, clip.start, clip.end))

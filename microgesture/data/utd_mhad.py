@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,9 @@ import numpy.typing as npt
 import scipy.io
 from tqdm import tqdm
 
+from microgesture.data import corpus
 from microgesture.data.clips import LABELS_FILE, ClipSample, DatasetInfo, write_split
+from microgesture.data.keypoints import read_layout
 
 NAME = "utd_mhad"
 SPLITS: dict[str, tuple[int, ...]] = {"train": (1, 3, 5), "validation": (7,), "test": (2, 4)}
@@ -38,13 +39,7 @@ TRIALS = (1, 2, 3, 4)
 KNOWN_MISSING = frozenset({(8, 1, 4)})
 """(action, subject, trial) of the recordings that the authors left out, of the six subjects used here."""
 COLUMNS = ("video", "skeleton", "label", "label_name", "subject", "trial", "frames", "split")
-JOINTS = (
-    "head", "shoulder_center", "spine", "hip_center",
-    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
-    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
-    "left_hip", "left_knee", "left_ankle", "left_foot",
-    "right_hip", "right_knee", "right_ankle", "right_foot",
-)  # fmt: skip
+JOINTS = read_layout("kinect_20").names
 """The 20 Kinect joints in the order of the second axis of a keypoint file; left and right are the subject's own."""
 
 
@@ -90,19 +85,10 @@ def prepare(source: Path, out: Path, progress: bool = True) -> None:
         ValueError: A row, a video or a skeleton is not as expected, or recordings are missing.
     """
     source, out = Path(source), Path(out)
-    card = _card_folder()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} exists and is not an empty folder: remove it or name another one")
+    card = corpus.card_folder(NAME)
     recordings = read_labels(source / "labels.csv", DatasetInfo.read(card))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        building.chmod(0o755)  # mkdtemp makes folders that nobody else may read
+    with corpus.new_folder(out) as building:
         _build(recordings, card, building, progress)
-        building.replace(out)
-    except BaseException:  # also when interrupted by the keyboard
-        shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
 def read_labels(path: Path, info: DatasetInfo) -> list[Recording]:
@@ -199,17 +185,6 @@ def count_frames(path: Path) -> int:
             return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
     except av.FFmpegError as error:
         raise ValueError(f"{path} cannot be read as a video ({error}): copy it again from the data set") from error
-
-
-def _card_folder() -> Path:
-    folder = Path(__file__).resolve().parents[2] / "datasets" / NAME
-    for name in (LABELS_FILE, "README.md"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder / name} does not exist: the class list of UTD-MHAD lies in the project's repository; "
-                "run this from a clone of it (an installed package alone does not hold it)"
-            )
-    return folder
 
 
 def _name(action: int, subject: int, trial: int) -> str:

@@ -14,8 +14,8 @@ NEUTRAL = Clip("train", "clips/a.mp4", None, None, "p1")
 
 def item(number: str = "0001", **changes) -> Item:
     fields = {
-        "media": "clips/c0001.mp4", "begin_ms": 0, "end_ms": 700, "coder": "anna", "look": 1, "shown_label": None,
-        "prefill": None, "clip": NEUTRAL,
+        "media": "clips/c0001.mp4", "fps": 28.0, "begin_ms": 0, "end_ms": 700, "coder": "anna", "look": 1,
+        "shown_label": None, "prefill": None, "clip": NEUTRAL,
     }  # fmt: skip
     return Item(number, **(fields | changes))
 

@@ -106,6 +106,11 @@ def test_clips_of_another_data_set_change_nothing(folder):
         apply(folder, [CodedClip(replace(A, split="dev"), OTHER)])
 
 
+def test_another_data_set_with_the_same_file_names(folder):
+    with pytest.raises(ValueError, match=r"line 1 shows 'p1', but the record of this clip was written about 'p9'"):
+        apply(folder, [CodedClip(replace(A, subject="p9"), OTHER)])
+
+
 def test_sides_where_mirroring_is_unknown(folder):
     about = json.loads((folder / "labels.json").read_text())
     (folder / "labels.json").write_text(json.dumps(about | {"mirrored": "unknown"}))

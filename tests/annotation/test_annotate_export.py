@@ -97,7 +97,7 @@ def test_label_studio(folder, tmp_path):
     assert [task["data"]["item"] for task in tasks] == [f"{n:04d}" for n in range(1, 8)]
     for task in tasks:
         assert task.keys() == {"data"}
-        assert task["data"].keys() == {"video", "item"}
+        assert task["data"].keys() == {"video", "fps", "item"}
         assert (tmp_path / "out" / task["data"]["video"].removeprefix("/data/local-files/?d=out/")).is_file()
     assert (tmp_path / "out" / "labeling.xml").read_text().startswith("<View>")
     assert "Label Studio" in (tmp_path / "out" / "READ_ME.txt").read_text()
@@ -146,7 +146,7 @@ def test_label_studio_clips_are_the_right_spans(folder, tmp_path):
         assert len(right) == last - first
         assert np.abs(right - wanted).max() < 3
         assert (left < right).all()
-        assert streams == 1
+        assert (streams, one.fps) == (1, 28.0)
         assert (one.begin_ms, one.end_ms) == (0, round((last - first) / 28 * 1000))
 
 

@@ -48,7 +48,7 @@ def test_page_asks_every_field_with_the_whole_vocabulary():
 def test_side_and_repetition_depend_on_other_answers():
     found = boxes()
     side, often = found["side"], found["repetition"]
-    assert (side.get("whenTagName"), side.get("whenChoiceValue")) == ("initiator", "hand,fingers,arm,leg")
+    assert (side.get("whenTagName"), side.get("whenChoiceValue")) == ("initiator", "hand,fingers,arm,leg,foot")
     assert often.get("whenTagName") == "direction"
     assert set(often.get("whenChoiceValue").split(",")) == {*VOCABULARY["direction"], *SPECIAL} - {"static"}
     assert side.get("visibleWhen") == often.get("visibleWhen") == "choice-selected"
@@ -71,9 +71,9 @@ def test_the_class_is_on_the_page_only_when_asked_for():
     assert ls.tasks([item(shown_label="Neck")], "out")[0]["data"]["label"] == "Neck"
 
 
-def test_blind_tasks_hold_a_number_and_a_video_and_nothing_else():
+def test_blind_tasks_hold_a_number_and_a_video_with_its_rate_and_nothing_else():
     assert ls.tasks([item()], "näpe 1") == [
-        {"data": {"video": "/data/local-files/?d=n%C3%A4pe%201/clips/c0001.mp4", "item": "0001"}}
+        {"data": {"video": "/data/local-files/?d=n%C3%A4pe%201/clips/c0001.mp4", "fps": 28.0, "item": "0001"}}
     ]
 
 

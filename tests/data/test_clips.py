@@ -290,6 +290,44 @@ def test_subject_in_two_splits(folder):
         load(folder)
 
 
+def test_published_overlap_is_a_warning(folder, caplog):
+    write_clips(folder / "validation", ClipSample("clips/c.mp4", "nod", "p1", extra={"amplitude": 0.1}))
+    write_labels(folder, official_overlap=True)
+    assert set(load(folder)) == {"train", "validation", "test"}
+    assert "kept as published, and people of one split are seen in another" in caplog.text
+
+
+def test_unknown_overlap_is_a_warning_and_known_one_still_an_error(folder, caplog):
+    write_labels(folder, official_overlap="unknown")
+    load(folder)
+    assert "nobody knows whether people of one split are seen in another" in caplog.text
+    write_clips(folder / "validation", ClipSample("clips/c.mp4", "nod", "p1", extra={"amplitude": 0.1}))
+    with pytest.raises(ValueError, match="subject 'p1' is in both"):
+        load(folder)
+    write_labels(folder, official_overlap="perhaps")
+    with pytest.raises(ValueError, match="official_overlap is 'perhaps'; it is true, false or"):
+        load(folder)
+
+
+def test_subject_in_two_splits_of_a_data_set_that_says_leak(folder, caplog):
+    write_clips(folder / "validation", ClipSample("clips/c.mp4", "nod", "p1", extra={"amplitude": 0.1}))
+    write_labels(folder, leak=True)
+    assert set(load(folder)) == {"test", "train", "validation"}
+    assert "the same people are, or may be, in training and evaluation" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"leak": "no"}, {"expected": 3}])
+def test_leak_and_expected_have_types(tmp_path, change):
+    write_labels(tmp_path, **change)
+    with pytest.raises(ValueError, match="leak is true or false, expected names splits and clips"):
+        DatasetInfo.read(tmp_path)
+
+
+def test_class_without_default(tmp_path):
+    write_labels(tmp_path, classes=[{"name": "nod", "text": "A person nods."}, CLASSES[1] | {"default": {}}])
+    assert [c.default for c in DatasetInfo.read(tmp_path).classes] == [None, None]
+
+
 def test_side_where_mirroring_is_unknown(folder):
     write_labels(folder, mirrored="unknown")
     with pytest.raises(ValueError, match=r"names a side \('The left hand touches the neck, moving up.'\)"):

@@ -99,8 +99,8 @@ def test_special_values_stay_out_of_the_sentence(special):
 
 
 def test_vocabulary_is_versioned_and_consistent():
-    assert VOCABULARY_VERSION == "1.0"  # another word, order or template is another version
-    assert [len(words) for words in VOCABULARY.values()] == [13, 26, 14, 40]
+    assert VOCABULARY_VERSION == "1.1"  # another word, order or template is another version
+    assert [len(words) for words in VOCABULARY.values()] == [15, 28, 14, 46]
     assert set(SIDED) < set(VOCABULARY["initiator"])
     assert sorted(CONFIDENCES.values(), reverse=True) == list(CONFIDENCES.values())
 
@@ -151,6 +151,7 @@ def test_from_mapping():
     row = {"initiator": "hand", "receiver": "", "direction": None, "motion_type": "touch", "side": "left", "label": 3}
     assert FGText.from_mapping(row) == FGText("hand", motion_type="touch", side="left", provenance="human")
     assert FGText.from_mapping(row | {"provenance": "model"}).provenance == "model"
+    assert FGText.from_mapping(row | {"confidence": "", "coder": ""}) == FGText.from_mapping(row)
 
 
 @pytest.mark.parametrize(
@@ -226,12 +227,12 @@ def test_record_without_attributes():
 
 # --- mirrored data sets --------------------------------------------------------------------------------------------
 
-ONE_SIDE, PLAIN = FGText("hand", side="left"), FGText("hand", "face")
+WITH_SIDE, PLAIN = FGText("hand", side="left"), FGText("hand", "face")
 
 
 @pytest.mark.parametrize("mirrored", [True, False])
 def test_sides_are_fine_where_mirroring_is_known(mirrored):
-    check_sides([ONE_SIDE, None, PLAIN], mirrored)
+    check_sides([WITH_SIDE, None, PLAIN], mirrored)
 
 
 def test_sides_are_refused_where_mirroring_is_unknown():
@@ -239,7 +240,7 @@ def test_sides_are_refused_where_mirroring_is_unknown():
     with pytest.raises(
         ValueError, match=r"FG-Text record 2 names a side \('The left hand moves.'\) but .* find out, and set"
     ):
-        check_sides([PLAIN, None, ONE_SIDE], "unknown")
+        check_sides([PLAIN, None, WITH_SIDE], "unknown")
 
 
 @pytest.mark.parametrize("mirrored", [None, "yes", "true", ""])

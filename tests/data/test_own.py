@@ -436,7 +436,7 @@ def test_no_shares(text):
 # --- round trip, command line, size --------------------------------------------------
 
 
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(1, 99), st.sampled_from("abc")), min_size=6, max_size=12))
 def test_prepared_rows_can_be_prepared_again(tmp_path_factory, spans):
     base = tmp_path_factory.mktemp("round")

@@ -166,7 +166,7 @@ def test_card_and_labels_are_copied(prepared):
 def test_class_list(info):
     assert len(info.classes) == 27
     assert info.mirrored is True
-    assert len(utd_mhad.JOINTS) == 20
+    assert (len(utd_mhad.JOINTS), utd_mhad.JOINTS[:4]) == (20, ("head", "shoulder_center", "spine", "hip_center"))
     defaults = [c.default for c in info.classes]
     assert len(set(defaults)) == 27
     assert len({record.sentence() for record in defaults}) == 27
