@@ -282,6 +282,8 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
             return
         with checkpoints.explaining("the complete checkpoint", output), checkpoints.publishing(output) as folder:
             if trainer.args.vision_tuning == "lora":
+                # Adapters can be published alone when their base is published: so that it is complete as well.
+                trainer.processing_class.save_pretrained(output / starting_weights.BASE)
                 model.save_pretrained(folder / "adapter")  # what was trained, alone: small, needs the base and PEFT
             model = adapters.merge(model)
             model.save_pretrained(folder)

@@ -152,34 +152,25 @@ def test_the_card_of_a_run(published) -> None:
 # ---- microgesture push ---------------------------------------------------------------------------------------------
 
 
-def base_of(recipe: list[str], folder: Path, *more: str) -> Path:
-    """The network that the run started from: the same seed makes it again."""
-    trainer, _ = train_fgsgl.build_trainer(*arguments.parse([*recipe, "--output_dir", str(folder / "x"), *more])[:3])
-    model = trainer.model.unload()
-    model.save_pretrained(folder / "base")
-    trainer.processing_class.save_pretrained(folder / "base")
-    return folder / "base"
-
-
 @pytest.mark.slow
-def test_adapters_alone_load_on_their_base_and_answer_like_the_merged_network(published, recipe, tmp_path) -> None:
+def test_adapters_alone_load_on_their_base_and_answer_like_the_merged_network(published, tmp_path) -> None:
     server, out, _ = published
-    base = base_of(recipe, tmp_path)
-    server.repos["models/me/base"] = repo = Repo(private=True)
-    repo.commits["0" * 40] = {path.name: path.read_bytes() for path in base.iterdir()}
+    microgesture(server, tmp_path, "push", out / "_base", "me/base", "--private")
+    base = server.repos["models/me/base"]
+    assert set(base.files()) == WHOLE - {"metrics.json"}
     said = microgesture(server, tmp_path, "push", out, "me/lora", "--adapter", "--base", "me/base", "--private")
     files = server.repos["models/me/lora"].files()
     assert set(files) == {"README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.json"}
     settings = json.loads(files["adapter_config.json"])
-    assert (settings["base_model_name_or_path"], settings["revision"]) == ("me/base", "0" * 40)
+    assert (settings["base_model_name_or_path"], settings["revision"]) == ("me/base", base.branches["main"])
     assert str(tmp_path.parent) not in files["adapter_config.json"].decode()
-    assert len(files["adapter_model.safetensors"]) < len(repo.files()["model.safetensors"])
+    assert len(files["adapter_model.safetensors"]) < len(base.files()["model.safetensors"])
     found = re.search(r"logits differ by at most (\S+), embeddings and prototypes by (\S+)\n", said)
     assert found
     assert max(map(float, found.groups())) < 1e-5
     card = ModelCard(files["README.md"].decode())
     assert (card.data.base_model, card.data.library_name) == ("me/base", "peft")
-    assert f'"revision": "{"0" * 40}"' in card.text
+    assert f'"revision": "{base.branches["main"]}"' in card.text
     # The line of the card is the one that was compared: it runs as it stands.
     snippet = card.text.split("```python\n")[1].split("logits = ")[0]
     snippet += "print('CLASS', type(model).__name__, model.describe.__name__, processor.num_frames)"
@@ -189,9 +180,11 @@ def test_adapters_alone_load_on_their_base_and_answer_like_the_merged_network(pu
 @pytest.mark.slow
 def test_adapters_on_another_base_are_refused_after_loading_back(published, recipe, tmp_path) -> None:
     server, out, _ = published
-    base = base_of(recipe, tmp_path, "--seed", "7")
+    other = [*recipe, "--seed", "7", "--output_dir", str(tmp_path)]
+    trainer, _ = train_fgsgl.build_trainer(*arguments.parse(other)[:3])  # which writes the base of its adapters
+    trainer.processing_class.save_pretrained(tmp_path / "_base")
     server.repos["models/me/other"] = repo = Repo(private=False)
-    repo.commits["0" * 40] = {path.name: path.read_bytes() for path in base.iterdir()}
+    repo.commits["0" * 40] = {path.name: path.read_bytes() for path in (tmp_path / "_base").iterdir()}
     said = microgesture(server, tmp_path, "push", out, "me/x", "--adapter", "--base", "me/other", status=1)
     assert re.search(r"is not what lies in .* \(logits differ by at most .*\): do not use this commit", said)
     assert "check that --base is the network that this run started from" in said
