@@ -160,7 +160,7 @@ def check_labels(rows: Sequence[Row], info: DatasetInfo, report: Report) -> None
                     report.add("single_clip", f"only one clip is {c.name!r}", split)
         if len(c.text) > LONG_SENTENCE:
             report.add("long_sentence", f"the sentence of {c.name!r} has {len(c.text)} characters; shorten it")
-    for split, expected in info.expected.items():
+    for split, expected in info.expected_clips.items():
         there = sum(counts[split].values()) if split in counts else 0
         if there != expected:
             report.add(

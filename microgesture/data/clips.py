@@ -75,7 +75,7 @@ class DatasetInfo:
         mirrored: Whether the recordings are mirrored: `True`, `False` or `"unknown"`.
         classes: The classes in the order of their ids.
         leak: Whether the same people may be on both sides of the splits; every result says so.
-        expected: How many clips each split is known to have.
+        expected_clips: How many clips each split is known to have.
     """
 
     name: str
@@ -83,7 +83,7 @@ class DatasetInfo:
     mirrored: bool | str
     classes: tuple[ClassInfo, ...]
     leak: bool = False
-    expected: dict[str, int] = field(default_factory=dict)
+    expected_clips: dict[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -111,9 +111,9 @@ class DatasetInfo:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             classes = tuple(ClassInfo(c["name"], c["text"], _default(c)) for c in data["classes"])
-            leak, expected = data.get("leak", False), data.get("expected", {})
+            leak, expected = data.get("leak", False), data.get("expected_clips") or {}
             if not isinstance(leak, bool) or not isinstance(expected, dict):
-                raise TypeError(f"leak is true or false, expected names splits and clips: {leak!r}, {expected!r}")
+                raise TypeError(f"leak is true or false, expected_clips are numbers by split: {leak!r}, {expected!r}")
             info = cls(data["name"], data["version"], data["mirrored"], classes, leak, expected)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} cannot be read as the class list of a data set: {error!r}") from error

@@ -257,7 +257,7 @@ def _own_labels(path: Path) -> dict[str, Any]:
     classes = data.get("classes") if isinstance(data, dict) else None
     if not isinstance(classes, list) or not all(isinstance(c, dict) for c in classes):
         raise ValueError(f'{path} must look like {{"classes": [{{"name": ..., "text": ...}}, ...]}}')
-    return {key: value for key, value in data.items() if key not in ("leak", "expected")}
+    return {key: value for key, value in data.items() if key not in ("leak", "expected_clips")}
 
 
 def plain_sentence(label: str) -> str:
@@ -275,7 +275,7 @@ def _write(
     progress: bool,
 ) -> None:
     folder.mkdir(exist_ok=True)
-    labels = labels | {"expected": dict(Counter(plan))}
+    labels = labels | {"expected_clips": dict(Counter(plan))}
     write_text(folder / LABELS_FILE, json.dumps(labels, ensure_ascii=False, indent=1) + "\n")
     try:
         info = DatasetInfo.read(folder)

@@ -38,7 +38,7 @@ def good(tmp_path, videos):
         split: [{"file": v, "subject": v.stem, **spans[k], **texts[k]} for v in files for k in (0, 1)]
         for split, files in splits.items()
     }
-    return data_set(tmp_path / "good", clips, expected={"train": 4, "validation": 2, "test": 2})
+    return data_set(tmp_path / "good", clips, expected_clips={"train": 4, "validation": 2, "test": 2})
 
 
 def change(root, split, line, **fields):

@@ -285,10 +285,10 @@ def test_subject_in_two_splits_of_a_data_set_that_says_leak(folder, caplog):
     assert "the same people are, or may be, in training and evaluation" in caplog.text
 
 
-@pytest.mark.parametrize("change", [{"leak": "no"}, {"expected": 3}])
-def test_leak_and_expected_have_types(tmp_path, change):
+@pytest.mark.parametrize("change", [{"leak": "no"}, {"expected_clips": 3}])
+def test_leak_and_expected_clips_have_types(tmp_path, change):
     write_labels(tmp_path, **change)
-    with pytest.raises(ValueError, match="leak is true or false, expected names splits and clips"):
+    with pytest.raises(ValueError, match="leak is true or false, expected_clips are numbers by split"):
         DatasetInfo.read(tmp_path)
 
 

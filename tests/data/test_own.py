@@ -76,7 +76,7 @@ def test_a_table_becomes_a_data_set(source):
     info = DatasetInfo.read(out)
     assert (info.name, info.names, info.mirrored, info.leak) == ("out", ["nod", "rub"], "unknown", False)
     assert info.texts == ["A person makes the gesture: nod.", "A person makes the gesture: rub."]
-    assert info.expected == {name: len(split) for name, split in data.items()}
+    assert info.expected_clips == {name: len(split) for name, split in data.items()}
     assert lines[0] == "16 clips in 4 videos, 2 classes, 4 people"
     assert any("write better ones" in line for line in lines)
     assert lines[-1] == f"next: microgesture check {out}"
@@ -85,7 +85,7 @@ def test_a_table_becomes_a_data_set(source):
 def test_plain_load_dataset_reads_it(source):
     out, _ = make(source)
     data = hf_datasets.load_dataset(str(out))
-    assert {name: len(split) for name, split in data.items()} == DatasetInfo.read(out).expected
+    assert {name: len(split) for name, split in data.items()} == DatasetInfo.read(out).expected_clips
 
 
 def test_a_recording_is_linked_once_and_not_copied(source):
