@@ -89,7 +89,7 @@ def test_the_page_has_every_step() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_command_of_the_page_runs(tmp_path) -> None:
     make_material(tmp_path)
     environment = make_clone(tmp_path)
