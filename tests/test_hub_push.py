@@ -95,7 +95,7 @@ def test_a_run_publishes_its_complete_checkpoint_and_nothing_else(published) -> 
     assert len(repo.commits) == 2  # the empty beginning, and one commit: no push on the way
     assert repo.files()["model.safetensors"] == (out / "model.safetensors").read_bytes()
     assert "to model me/tiny: 10 files" in said
-    assert re.search(r"not published: adapter/, checkpoint-\d+/", said)
+    assert re.search(r"not published: _base/, adapter/, checkpoint-\d+/", said)
     assert "logits differ by at most 0, embeddings and prototypes by 0" in said
     assert said.index("to model me/tiny") < said.index("published: ")
 
@@ -263,7 +263,7 @@ def test_a_killed_upload_leaves_nothing_and_the_next_replaces_what_an_earlier_on
     assert (
         "removed from me/again (its history still has them): model-00001-of-2.safetensors, training_args.bin" in said
     )
-    assert hub.whole_checkpoint(folder, "me/again").left_out == ("adapter/", "training_args.bin")
+    assert hub.whole_checkpoint(folder, "me/again").left_out == ("_base/", "adapter/", "training_args.bin")
     assert "me/tiny" not in repo.files()["README.md"].decode()
 
 

@@ -19,6 +19,8 @@ CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "mod
 PROCESSOR_FILE = "preprocessor_config.json"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOLERANCE, ADAPTER_TOLERANCE = 1e-5, 1e-4  # of the answers, relative to their size
+# Settings in which a network and what a run made of it may differ: training switches the cache off.
+_OF_THE_RUN = {"transformers_version", "dtype", "use_cache"}
 # Weights and pickles of an earlier push, training_args.bin among them, must not stay beside the new ones.
 _OLD_WEIGHTS = r"[^/]+\.(bin|pt|pth|ckpt|safetensors|safetensors\.index\.json)"
 
@@ -180,7 +182,7 @@ def _content(api: HfApi, repo: str, commit: str | None, name: str) -> bytes:
 
 
 def _other_fields(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    names = sorted((set(theirs) | set(ours)) - {"transformers_version", "dtype"})
+    names = sorted((set(theirs) | set(ours)) - _OF_THE_RUN)
     return ", ".join(name for name in names if theirs.get(name) != ours.get(name))
 
 
