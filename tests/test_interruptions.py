@@ -53,6 +53,15 @@ class Reference:
         assert record(argv)["chosen_step"] == record(self.argv)["chosen_step"]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The processes that are killed have one; another number would add floats in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def reference(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory):
     folder, made = tmp_path_factory.mktemp("never_interrupted"), {}
@@ -196,7 +205,6 @@ def uninterrupted(reference) -> Reference:
 @pytest.mark.parametrize(("step", "epoch_end"), [(4, False), (6, True), (12, True)])
 def test_sigterm_finishes_the_step_and_writes_a_checkpoint(uninterrupted, tmp_path, step, epoch_end) -> None:
     """At the end of an epoch the evaluation that chooses the best checkpoint comes before it."""
-    torch.set_num_threads(1)
     argv = uninterrupted.elsewhere(tmp_path / "out")
     trainer = build(argv)
     trainer.add_callback(TermAt(step))
