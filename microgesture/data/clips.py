@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import datasets
+
 from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
 
 logger = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ def _check_flips(path: Path, info: DatasetInfo) -> None:
         if c.flip_label == c.name and (word := _SIDE_WORD.search(c.text)):
             raise ValueError(
                 f"{path}: the sentence of class {c.name!r} says {word[0]!r}, which is wrong in a mirror, but its "
-                f'flip_label is the class itself; name the class that it becomes, or "{NO_FLIP}", or reword the sentence'
+                f'flip_label is the class itself; name the class it becomes, or "{NO_FLIP}", or reword the sentence'
             )
 
 
