@@ -176,7 +176,7 @@ def flipped_clips(
             pairs.append((label, (record.flipped().sentence() or None) if record else None))
     if not any(pairs):
         raise ValueError(
-            f"mirror_clips is on, but labels.json of {info.name} lets no class of its training clips be mirrored: give "
+            f"mirror_clips is on, but labels.json of {info.name} lets no training clip be mirrored: give "
             "classes a flip_label (their own name, or the class they become in a mirror), or leave mirror_clips out"
         )
     return pairs
