@@ -42,8 +42,8 @@ def two_clips(data: datasets.DatasetDict, info: DatasetInfo, fg_text: str) -> da
         sentences = clip_sentences(data["train"], info.texts, fg_text)
         flip, labels = info.flip_labels, data["train"]["label"]
         for place in sorted(range(len(sentences)), key=lambda i: flip[labels[i]] is None):
-            if sentences[place] is not None:
-                first_of.setdefault(sentences[place], place)
+            if (sentence := sentences[place]) is not None:
+                first_of.setdefault(sentence, place)
         different = list(first_of.values())[:2]
         if len(different) == 2:
             two["train"] = data["train"].select(different)
