@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather
@@ -26,6 +28,7 @@ from microgesture.data.fg_text import FGText
 from microgesture.data.frame_cache import FrameCache
 from microgesture.evaluation.attributes import attribute_metrics
 from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
+from microgesture.evaluation.class_space import ClassSpace, space_path
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results
 from microgesture.evaluation.score_file import Scores, clip_names, score_path
@@ -38,8 +41,8 @@ from processing_fgsgl import FGSGLProcessor
 
 
 @torch.inference_mode()
-def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and fine embeddings of every clip of a split, each clip once; every process has to call it.
+def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16) -> tuple[torch.Tensor, ...]:
+    """Logits, fine and class embeddings of every clip of a split, each clip once; every process has to call it.
 
     Args:
         model: An `FGSGLForVideoClassification`, on its device.
@@ -48,7 +51,7 @@ def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16
         batch_size: Clips per forward.
 
     Returns:
-        `(N, C)` and `(N, E)`, float32, on the CPU, the same in every process.
+        `(N, C)`, `(N, E)` and `(N, E)`, float32, on the CPU, the same in every process.
     """
     state, N = PartialState(), len(clips)
     world = state.num_processes
@@ -57,17 +60,16 @@ def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16
     loader = torch.utils.data.DataLoader(
         torch.utils.data.Subset(clips, share), batch_size=batch_size, collate_fn=collate
     )
-    rows: tuple[list[torch.Tensor], ...] = ([], [])
+    rows: tuple[list[torch.Tensor], ...] = ([], [], [])
     for batch in tqdm(loader, desc="recognising clips", unit="batch", disable=not state.is_main_process):
         pixels = processor.normalize(batch["pixel_values"].to(model.device))
         output = model(pixel_values=pixels)
-        for row, values in zip(rows, (output.logits, output.fine_embeds), strict=True):
+        for row, values in zip(rows, (output.logits, output.fine_embeds, output.class_embeds), strict=True):
             row.append(values.float())
-    logits, embeds = (
+    return tuple(
         gather(torch.cat(row)).unflatten(0, (world, len(share))).transpose(0, 1).flatten(0, 1)[:N].cpu()
         for row in rows
     )
-    return logits, embeds
 
 
 def evaluate(
@@ -123,7 +125,7 @@ def evaluate(
     }
     with state.main_process_first():
         fill_cache(cache, list(clips.values()), quiet=not state.is_main_process)
-    logits, embeds = predict(model, processor, clips[split], batch_size)
+    logits, embeds, class_embeds = predict(model, processor, clips[split], batch_size)
     scores = as_scores(dataset, info, split, data[split], logits)
     validation = None
     if tuning:
@@ -143,9 +145,16 @@ def evaluate(
         if info.leak or read_record(checkpoint).get("leak"):
             result["leak"] = True
         scores.save(score_path(checkpoint, split))
+        ClassSpace(scores.clips, class_embeds.numpy(), category_embeds(model)).save(space_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result
+
+
+@torch.inference_mode()
+def category_embeds(model: Any) -> npt.NDArray[np.float32]:
+    """The category prototypes in the class space, `(C, E)` float32."""
+    return model.fgsgl.class_text_proj.project_prototypes().float().cpu().numpy()
 
 
 def as_scores(dataset: Path, info: DatasetInfo, split: str, rows: datasets.Dataset, logits: torch.Tensor) -> Scores:

@@ -1,0 +1,92 @@
+"""Where the clips of a split lie in the class space, and where the category prototypes do; in one file, and as a map.
+
+`class_space_<split>.safetensors` holds `class_embeds (N, E)` and `category_embeds (C, E)`, float32, of unit length. Its
+header holds the names of the N clips as a JSON list, in the order of the score file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from sklearn.decomposition import PCA
+
+FORMAT = "fgsgl-class-space-1"
+
+Floats = npt.NDArray[np.float32]
+
+
+def space_path(folder: Path, split: str) -> Path:
+    """Where the class space of a split lies in a checkpoint's folder."""
+    return folder / f"class_space_{split}.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSpace:
+    """Clips and categories in the space that L_cp compares them in (FG-SGL, Sec. III-D).
+
+    Args:
+        clips: A name per clip.
+        class_embeds: Of the clips `(N, E)`.
+        category_embeds: Of the category sentences `(C, E)`.
+    """
+
+    clips: tuple[str, ...]
+    class_embeds: Floats
+    category_embeds: Floats
+
+    def save(self, path: Path) -> None:
+        """Writes the file, whole or not at all."""
+        about = {"format": FORMAT, "clips": json.dumps(list(self.clips), ensure_ascii=False)}
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in ("class_embeds", "category_embeds")}
+        save_file(tensors, partial, about)
+        os.replace(partial, path)
+
+    @classmethod
+    def read(cls, path: Path) -> ClassSpace:
+        """Reads such a file.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is no such file.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: evaluate that checkpoint on that split first")
+        try:
+            with safe_open(path, "numpy") as file:
+                about = file.metadata() or {}
+                if about.get("format") != FORMAT:
+                    raise ValueError(f"{path} holds no class space: its format is {about.get('format')!r}")
+                return cls(
+                    tuple(json.loads(about["clips"])),
+                    file.get_tensor("class_embeds"),
+                    file.get_tensor("category_embeds"),
+                )
+        except SafetensorError as error:
+            raise ValueError(f"{path} cannot be read ({error}): evaluate the checkpoint again") from error
+
+    def plane(self) -> tuple[Floats, Floats, tuple[float, float]]:
+        """The plane in which the clips spread most (PCA of the clips; labels play no part), and all points in it.
+
+        Returns:
+            Clips `(N, 2)`, categories `(C, 2)`, and the share of the clips' variance along each axis.
+
+        Raises:
+            ValueError: There are fewer than three clips.
+        """
+        if len(self.clips) < 3:
+            raise ValueError(f"{len(self.clips)} clips span no plane: at least 3 are needed")
+        pca = PCA(2, svd_solver="full").fit(self.class_embeds)
+        along, across = (float(share) for share in pca.explained_variance_ratio_)
+        return pca.transform(self.class_embeds), pca.transform(self.category_embeds), (along, across)
+
+    def nearest(self) -> npt.NDArray[np.int64]:
+        """The category of the nearest prototype of each clip, `(N,)`."""
+        return (self.class_embeds @ self.category_embeds.T).argmax(1)
