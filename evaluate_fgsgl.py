@@ -26,6 +26,7 @@ from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, clip_senten
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.data.fg_text import FGText
 from microgesture.data.frame_cache import FrameCache
+from microgesture.evaluation import challenge_files
 from microgesture.evaluation.attributes import attribute_metrics
 from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
 from microgesture.evaluation.class_space import ClassSpace, space_path
@@ -281,6 +282,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--compare", type=Path, nargs="+", metavar="OTHER", help="checkpoints evaluated before, to compare with"
     )
+    parser.add_argument(
+        "--challenge", choices=challenge_files.FORMS, help="also write the file that a challenge takes"
+    )
     parser.add_argument("--backbone", help="the published weights trained on, where sentences are not embedded yet")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -291,6 +295,10 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     if PartialState().is_main_process:
         print(report(result, args.checkpoint, args.details))
+        if args.challenge:
+            scores = Scores.read(score_path(args.checkpoint, args.split))
+            groups = [c.group for c in DatasetInfo.read(args.dataset).classes]
+            print(f"to hand in: {challenge_files.hand_in(args.checkpoint, args.challenge, scores, groups)}")
 
 
 if __name__ == "__main__":
