@@ -32,7 +32,7 @@ from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_b
 from microgesture.evaluation.class_space import ClassSpace, space_path
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results
-from microgesture.evaluation.score_file import Scores, clip_names, score_path
+from microgesture.evaluation.score_file import Scores, row_names, score_path
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
@@ -160,12 +160,7 @@ def category_embeds(model: Any) -> npt.NDArray[np.float32]:
 
 def as_scores(dataset: Path, info: DatasetInfo, split: str, rows: datasets.Dataset, logits: torch.Tensor) -> Scores:
     """The scores with the names of their clips: the column `clip` where there is one, else the file and its span."""
-    if "clip" in rows.column_names:
-        names = [str(name) for name in rows["clip"]]
-    else:
-        folder = dataset.resolve() / split
-        files = [Path(video["path"]).relative_to(folder).as_posix() for video in rows["video"]]
-        names = clip_names(files, list(zip(rows["start"], rows["end"], strict=True)))
+    names = row_names(dataset, split, rows)
     labels = torch.tensor(rows["label"]).numpy()
     return Scores(info.name, split, tuple(info.names), tuple(names), tuple(rows["subject"]), labels, logits.numpy())
 

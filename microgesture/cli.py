@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from microgesture.report_command import add_report
+
 
 def prepare(args: argparse.Namespace) -> None:
     """Makes a data set folder."""
@@ -225,6 +227,16 @@ def push_data(args: argparse.Namespace) -> None:
         publish_dataset(args.folder, upload, print, private=args.private, revision=args.revision)
 
 
+def report(args: argparse.Namespace) -> None:
+    """Makes a page of finished runs."""
+    from microgesture.evaluation.report import write_report
+    from microgesture.evaluation.report_frames import Frames
+    from video_fgsgl import read_frames
+
+    frames = None if args.data is None else Frames(args.data, read_frames)
+    print("\n".join(str(path) for path in write_report(args.runs, args.out, frames)))
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     whole = argparse.ArgumentParser(prog="microgesture", description="Micro-gestures in video: FG-SGL.")
@@ -263,6 +275,7 @@ def parser() -> argparse.ArgumentParser:
     look.add_argument("files", type=Path, nargs="+", help="video clips, each with one gesture")
     look.set_defaults(run=predict)
     add_annotate(commands)
+    add_report(commands, report)
     send = commands.add_parser(
         "push",
         help="publish a checkpoint on the Hugging Face Hub",

@@ -194,7 +194,9 @@ def _markdown_blocks(blocks: Sequence[Block], pictures: str) -> Iterator[str]:
             case Items(items):
                 yield "\n".join(f"- {_md(item)}" for item in items)
             case Figures(figures):
-                yield "\n".join(f"- {_md(name)}: **{_md(value)}** {_md(detail)}".rstrip() for value, name, detail in figures)
+                yield "\n".join(
+                    f"- {_md(name)}: **{_md(value)}** {_md(detail)}".rstrip() for value, name, detail in figures
+                )
             case Table():
                 yield _markdown_table(block)
             case Picture():

@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +121,21 @@ def clip_names(files: Sequence[str], spans: Sequence[tuple[float | None, float |
         seen[name] = seen.get(name, 0) + 1
         names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return names
+
+
+def row_names(folder: Path, split: str, rows: Any) -> list[str]:
+    """The names of the clips of a split: the column `clip` where there is one, else the file and its span.
+
+    Args:
+        folder: The data set's folder.
+        split: Name of the split.
+        rows: The split, as `microgesture.data.load` gives it.
+    """
+    if "clip" in rows.column_names:
+        return [str(name) for name in rows["clip"]]
+    place = folder.resolve() / split
+    files = [Path(video["path"]).relative_to(place).as_posix() for video in rows["video"]]
+    return clip_names(files, list(zip(rows["start"], rows["end"], strict=True)))
 
 
 def same_clips(first: Scores, second: Scores) -> Scores:

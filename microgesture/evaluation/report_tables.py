@@ -1,0 +1,108 @@
+"""The paper's tables with the figures of runs beside the paper's own, which are marked as the paper's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from microgesture.evaluation.page import Block, Cell, Heading, Items, Table, Text
+from microgesture.evaluation.published import (
+    DATASETS,
+    NOT_COMPARABLE,
+    NOTES,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TEST_CLIPS,
+    Components,
+    clips_of,
+)
+from microgesture.evaluation.runs import Run, rate
+
+THEIRS = "number theirs"
+YES, NO = "✓", "×"
+
+Ours = dict[str, dict[Components, list[dict[str, Any]]]]
+
+
+def paper_tables(runs: Sequence[Run]) -> list[Block]:
+    """Tables I to III.
+
+    Args:
+        runs: Finished runs; those that were evaluated on the split `test` stand in the tables, seeds taken together.
+    """
+    ours: Ours = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        if run.components is not None and "test" in run.results:
+            ours[run.dataset][run.components].append(run.results["test"]["metrics"])
+    return [
+        Heading("Beside the paper"),
+        Text(
+            "Columns marked “paper” hold the paper's own figures (FG-SGL, arXiv 2603.16269; top-1 in per cent). They "
+            "were not measured here. Figures of these runs give k of N for each run."
+        ),
+        _verdict(list(ours)),
+        _table_1(ours),
+        _components("Table II: components left out", TABLE_2, ours),
+        _components("Table III: class-level text instead of FG-Text", TABLE_3, ours),
+        Heading("What must not be compared", 3),
+        Items(NOTES),
+    ]
+
+
+def _verdict(datasets: list[str]) -> Text:
+    other = [name for name in datasets if name not in DATASETS]
+    if other and len(other) == len(datasets):
+        return Text(
+            f"These runs are on {', '.join(other)}; the paper's figures are on SMG and iMiGUE. Other people, other "
+            "classes, another camera: only what a row changes within one column can be compared, not one column with "
+            "another.",
+            "warning",
+        )
+    if not datasets:
+        return Text("No run here was evaluated on a test split as a row of these tables.", "note")
+    return Text("Figures are comparable within a data set only, and only on the same test clips.", "note")
+
+
+def _table_1(ours: Ours) -> Table:
+    rows: list[tuple[str | Cell, ...]] = []
+    for row in TABLE_1:
+        odd = row.method in NOT_COMPARABLE
+        cells: list[str | Cell] = []
+        for dataset, value in (("smg", row.smg), ("imigue", row.imigue)):
+            count = None if value is None or odd else clips_of(value, TEST_CLIPS[dataset])
+            shown = "N/A" if value is None else f"{value:.2f}"
+            cells.append(Cell(shown, "not-comparable") if odd else shown)
+            cells.append("" if value is None or odd else f"{count[0]}/{count[1]}" if count else "none")
+        remark = "emotions, not micro-gestures: not comparable" if odd else ""
+        rows.append((row.method, str(row.year), row.modality, *cells, remark))
+    for dataset, found in ours.items():
+        if dataset in DATASETS and Components() in found:
+            own = rate(found[Components()])
+            pair = ("", "", own, "") if dataset == "imigue" else (own, "", "", "")
+            rows.append(("FG-SGL, these runs", "", "RGB", *(Cell(text, "ours") if text else "" for text in pair), ""))
+    head = ("Method", "Year", "Modality", "SMG, paper", "k of N", "iMiGUE, paper", "k of N", "")
+    kinds = ("", "number", "", THEIRS, THEIRS, THEIRS, THEIRS, "")
+    caption = (
+        "Table I: methods, top-1 in per cent (k of N is worked out here from the paper's per cent; “none”: no k fits)"
+    )
+    return Table(caption, head, tuple(rows), kinds)
+
+
+def _components(caption: str, table: dict[Components, tuple[float, float]], ours: Ours) -> Table:
+    whole = table[Components()]
+    rows: list[tuple[str | Cell, ...]] = []
+    for row, values in table.items():
+        theirs = [
+            f"{value:.2f}" + ("" if row == Components() else f" ({value - full:+.2f})")
+            for value, full in zip(values, whole, strict=True)
+        ]
+        marks = [YES if on else NO for on in (row.fg_sa, row.cp_a, row.ml_co)]
+        text = "Fine-grained" if row.fg_text == "fine" else "Class-level"
+        own: list[str | Cell] = [Cell(rate(found[row]), "ours") if row in found else "–" for found in ours.values()]
+        rows.append((*marks, text, *theirs, *own))
+    names = [f"{DATASETS.get(name, name)}, these runs" for name in ours]
+    head = ("FG-SA", "CP-A", "ML-CO", "FG-Text", "SMG, paper", "iMiGUE, paper", *names)
+    kinds = ("mark", "mark", "mark", "", THEIRS, THEIRS, *["number"] * len(names))
+    return Table(f"{caption}, top-1 in per cent (difference to the full model)", head, tuple(rows), kinds)
