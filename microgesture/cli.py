@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from microgesture.report_command import add_report
+from microgesture.evaluation.report.command import add_report
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -229,8 +229,8 @@ def push_data(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Makes a page of finished runs."""
-    from microgesture.evaluation.report import write_report
-    from microgesture.evaluation.report_frames import Frames
+    from microgesture.evaluation.report.frames import Frames
+    from microgesture.evaluation.report.write import write_report
     from video_fgsgl import read_frames
 
     frames = None if args.data is None else Frames(args.data, read_frames)

@@ -1,7 +1,7 @@
-"""Where the clips of a split lie in the class space, and where the category prototypes do; in one file, and as a map.
+"""Where the clips of a split and the category prototypes lie in the class space: in one file, and as a map.
 
-`class_space_<split>.safetensors` holds `class_embeds (N, E)` and `category_embeds (C, E)`, float32, of unit length. Its
-header holds the names of the N clips as a JSON list, in the order of the score file.
+`class_space_<split>.safetensors` holds `class_embeds (N, E)` and `category_embeds (C, E)`, float32, of unit length.
+Its header holds the names of the N clips as a JSON list, in the order of the score file.
 """
 
 from __future__ import annotations

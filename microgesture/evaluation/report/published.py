@@ -1,7 +1,7 @@
 """The figures of the paper's own tables (FG-SGL, arXiv 2603.16269), and what they can be compared with.
 
-They are the authors', in per cent top-1; none was measured here. Where the reading of a figure depends on more than the
-paper, `NOT_COMPARABLE` and `NOTES` say on what.
+They are the authors', in per cent top-1; none was measured here. Where the reading of a figure depends on more than
+the paper, `NOT_COMPARABLE` and `NOTES` say on what.
 """
 
 from __future__ import annotations

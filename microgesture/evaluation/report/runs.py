@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microgesture.evaluation.published import Components
+from microgesture.evaluation.report.published import Components
 from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.run_record import RECORD_FILE
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from microgesture.evaluation import plots
-from microgesture.evaluation.page import Block, Heading, Picture, Table, Text
-from microgesture.evaluation.runs import Run
-
-SVG = "image/svg+xml"
+from microgesture.evaluation.report import plots
+from microgesture.evaluation.report.page import SVG, Block, Heading, Picture, Table, Text
+from microgesture.evaluation.report.runs import Run
 
 
 def training_blocks(run: Run, prefix: str) -> list[Block]:
@@ -40,15 +38,16 @@ def _caption(run: Run, late: str) -> str:
     parts = ["Each loss term over the epochs, before it is weighted."]
     if run.boundary is not None:
         parts.append(
-            f"Stage 2 begins at epoch {run.boundary:g} (dashed); before that L_{late} is measured and not trained (dotted)."
+            f"Stage 2 begins at epoch {run.boundary:g} (dashed); before that L_{late} is measured and not trained "
+            "(dotted)."
         )
     else:
         parts.append("The run has one stage.")
     checked = record.get("validation") or {}
     if "correct" in checked:
         parts.append(
-            f"The chosen checkpoint, of step {record['chosen_step']} of {record['steps']}, has {checked['correct']} of "
-            f"{checked['total']} validation clips right."
+            f"The chosen checkpoint, of step {record['chosen_step']} of {record['steps']}, has "
+            f"{checked['correct']} of {checked['total']} validation clips right."
         )
     return " ".join(parts)
 
@@ -72,8 +71,8 @@ def made_blocks(run: Run) -> list[Block]:
         "backbone": record.get("backbone") or record["recipe_fields"].get("backbone"),
         "text encoder": (record.get("text_encoder") or {}).get("name"),
         "trained in seconds": record.get("train_seconds"),
-        **{name: value for name, value in (record.get("machine") or {}).items()},
-        **{name: version for name, version in (record.get("versions") or {}).items()},
+        **(record.get("machine") or {}),
+        **(record.get("versions") or {}),
     }
     settings = record["arguments"]
     return [

@@ -17,8 +17,8 @@ def add_report(commands: argparse._SubParsersAction, run: Callable[[argparse.Nam
     command = commands.add_parser(
         "report",
         help="make one page with tables and pictures of finished runs",
-        description="Writes report.html, one page that holds all its pictures and needs no network, and report.md with "
-        "the same. Evaluate the runs first (evaluate_fgsgl.py). Needs: pip install fgsgl[report].",
+        description="Writes report.html, one page that holds all its pictures and needs no network, and report.md "
+        "with the same. Evaluate the runs first (evaluate_fgsgl.py). Needs: pip install fgsgl[report].",
     )
     command.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run, e.g. outputs/synthetic"
@@ -26,6 +26,6 @@ def add_report(commands: argparse._SubParsersAction, run: Callable[[argparse.Nam
     command.add_argument("--out", type=Path, default=Path("report"), help="the folder to write into (default: report)")
     command.add_argument(
         "--data", type=Path, metavar="FOLDER",
-        help="the data set's folder: also show frames of the worst confusions, so the page then holds pictures of people",
+        help="the data set: also show frames of the worst confusions; the page then holds pictures of people",
     )  # fmt: skip
     command.set_defaults(run=run)

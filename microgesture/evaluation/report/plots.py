@@ -23,14 +23,14 @@ try:
 except ImportError as error:
     raise ImportError('a report is drawn by matplotlib, which is missing: pip install "fgsgl[report]"') from error
 
-from microgesture.evaluation.page import printable
+from microgesture.evaluation.report.page import printable
 
 P = ParamSpec("P")
 
 INK, GREY, LIGHT = "#1f2933", "#7b8794", "#e4e7eb"
 BLUE, ORANGE, GREEN, RED = "#0b65a8", "#c45508", "#00795c", "#b3261e"  # 4.5:1 and more on white
 TERMS = {"cls": ("L_cls", BLUE), "cp": ("L_cp", GREEN), "fg": ("L_fg", ORANGE)}
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "fgsgl", "text.parse_math": False, "axes.unicode_minus": False,
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": INK,
@@ -183,12 +183,12 @@ def confusion_matrix(figure: Figure, confusion: npt.ArrayLike, names: Sequence[s
             size=size,
             weight=weight,
         )
-    axes.set(xlim=(0, C), ylim=(C, 0), xlabel="predicted class", ylabel="true class", aspect="equal")
+    axes.set(xlim=(0, C), ylim=(C, 0), xlabel="predicted class", ylabel="true class")
     axes.set_xticks(np.arange(C) + 0.5, [str(c) for c in range(C)], size=min(9, size + 1))
     axes.set_yticks(np.arange(C) + 0.5, [label(name, c) for c, name in enumerate(names)], size=min(9, size + 1))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return 6.2 if C <= 35 else 7.6
+    return max(2.0, min(6.4, 0.8 + 0.36 * C)) if C <= 35 else 8.5
 
 
 @drawing(9)
@@ -265,7 +265,7 @@ def risk_coverage_curve(figure: Figure, curve: Sequence[dict[str, Any]], correct
     axes.axhline(overall, color=RED, lw=1, ls=":")
     top = max(overall, max(p["risk"] for p in curve)) * 1.15 or 1.0
     axes.annotate("all answered", (0.02, overall), (0, 3), textcoords="offset points", color=RED)
-    axes.annotate("ideal order", (0.72, 0), (0, 4), textcoords="offset points", color=GREY, ha="right")
+    axes.annotate("ideal order", (correct / total, 0), (-6, 4), textcoords="offset points", color=GREY, ha="right")
     axes.set(
         title="Risk–coverage", xlabel="clips answered", ylabel="wrong of those answered", xlim=(0, 1), ylim=(0, top)
     )
@@ -301,11 +301,10 @@ def class_map(
     right = labels == predictions
     for c in range(len(names)):
         own = labels == c
-        for mask, look in (
-            (own & right, {"marker": "o", "s": 26, "lw": 0}),
-            (own & ~right, {"marker": "x", "s": 26, "lw": 1.3}),
-        ):
-            axes.scatter(*clips[mask].T, color=colours[c], alpha=0.8, **look)
+        axes.scatter(clips[own & right, 0], clips[own & right, 1], color=colours[c], alpha=0.8, marker="o", s=26, lw=0)
+        axes.scatter(
+            clips[own & ~right, 0], clips[own & ~right, 1], color=colours[c], alpha=0.8, marker="x", s=26, lw=1.3
+        )
         x, y = categories[c]
         if len(clips) <= MOST_LINES:
             ends = np.stack([clips[own], np.broadcast_to(categories[c], (int(own.sum()), 2))], 1)

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from microgesture.evaluation.page import Block, Cell, Heading, Items, Table, Text
-from microgesture.evaluation.published import (
+from microgesture.evaluation.report.page import Block, Cell, Heading, Items, Table, Text, signed
+from microgesture.evaluation.report.published import (
     DATASETS,
     NOT_COMPARABLE,
     NOTES,
@@ -18,7 +18,7 @@ from microgesture.evaluation.published import (
     Components,
     clips_of,
 )
-from microgesture.evaluation.runs import Run, rate
+from microgesture.evaluation.report.runs import Run, rate
 
 THEIRS = "number theirs"
 YES, NO = "✓", "×"
@@ -75,15 +75,15 @@ def _table_1(ours: Ours) -> Table:
             shown = "N/A" if value is None else f"{value:.2f}"
             cells.append(Cell(shown, "not-comparable") if odd else shown)
             cells.append("" if value is None or odd else f"{count[0]}/{count[1]}" if count else "none")
-        remark = "emotions, not micro-gestures: not comparable" if odd else ""
-        rows.append((row.method, str(row.year), row.modality, *cells, remark))
+        method = f"{row.method} (emotions, not micro-gestures)" if odd else row.method
+        rows.append((method, str(row.year), row.modality, *cells))
     for dataset, found in ours.items():
         if dataset in DATASETS and Components() in found:
             own = rate(found[Components()])
             pair = ("", "", own, "") if dataset == "imigue" else (own, "", "", "")
-            rows.append(("FG-SGL, these runs", "", "RGB", *(Cell(text, "ours") if text else "" for text in pair), ""))
-    head = ("Method", "Year", "Modality", "SMG, paper", "k of N", "iMiGUE, paper", "k of N", "")
-    kinds = ("", "number", "", THEIRS, THEIRS, THEIRS, THEIRS, "")
+            rows.append(("FG-SGL, these runs", "", "RGB", *(Cell(text, "ours") if text else "" for text in pair)))
+    head = ("Method", "Year", "Modality", "SMG, paper", "k of N", "iMiGUE, paper", "k of N")
+    kinds = ("", "number", "", THEIRS, THEIRS, THEIRS, THEIRS)
     caption = (
         "Table I: methods, top-1 in per cent (k of N is worked out here from the paper's per cent; “none”: no k fits)"
     )
@@ -95,7 +95,7 @@ def _components(caption: str, table: dict[Components, tuple[float, float]], ours
     rows: list[tuple[str | Cell, ...]] = []
     for row, values in table.items():
         theirs = [
-            f"{value:.2f}" + ("" if row == Components() else f" ({value - full:+.2f})")
+            f"{value:.2f}" + ("" if row == Components() else f" ({signed(value - full)})")
             for value, full in zip(values, whole, strict=True)
         ]
         marks = [YES if on else NO for on in (row.fg_sa, row.cp_a, row.ml_co)]

@@ -13,12 +13,23 @@ from importlib.resources import files
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SVG = "image/svg+xml"
 SUFFIX = {"image/svg+xml": "svg", "image/jpeg": "jpg"}
 
 
 def printable(text: str) -> str:
     """The text on one line, with a replacement character for what a page must not hold."""
     return " ".join(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text).split())
+
+
+def percent(value: float) -> str:
+    """A share in per cent."""
+    return f"{100 * value:.1f} %"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign, a minus as it is printed."""
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,7 @@ Block = Heading | Text | Items | Figures | Table | Picture
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
     """The page: pictures and styles are in it, scripts and the network are forbidden to it."""
-    style = files("microgesture.evaluation").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("microgesture.evaluation.report").joinpath("page.css").read_text(encoding="utf-8")
     contents = "".join(
         f'<li><a href="#part-{number}">{_html(block.text)}</a></li>'
         for number, block in enumerate(blocks)

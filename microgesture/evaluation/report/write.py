@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from microgesture.data.clips import LEAK, write_text
-from microgesture.evaluation.page import Block, Heading, Picture, Table, Text, to_html, to_markdown
-from microgesture.evaluation.report_frames import Frames
-from microgesture.evaluation.report_results import results_blocks
-from microgesture.evaluation.report_tables import paper_tables
-from microgesture.evaluation.report_training import made_blocks, training_blocks
-from microgesture.evaluation.runs import Run, read_runs
+from microgesture.evaluation.report.frames import Frames
+from microgesture.evaluation.report.page import Block, Heading, Picture, Table, Text, to_html, to_markdown
+from microgesture.evaluation.report.paper_tables import paper_tables
+from microgesture.evaluation.report.results import results_blocks
+from microgesture.evaluation.report.runs import Run, read_runs
+from microgesture.evaluation.report.training import made_blocks, training_blocks
 
 TITLE = "FG-SGL: report"
 HTML_FILE, MARKDOWN_FILE, PICTURES = "report.html", "report.md", "report_pictures"
@@ -48,7 +48,7 @@ def report_blocks(runs: Sequence[Run], frames: Frames | None = None) -> list[Blo
     blocks = [*_overview(runs), *paper_tables(runs)]
     for number, run in enumerate(runs):
         prefix = f"{number + 1:02d}"
-        blocks += [Heading(f"Run {run.name}"), *_marks(run), *training_blocks(run, prefix)]
+        blocks += [Heading(f"Run: {run.name}"), *_marks(run), *training_blocks(run, prefix)]
         for split in run.results:
             blocks += results_blocks(run, split, prefix, frames)
         if not run.results:

@@ -11,9 +11,9 @@ from typing import Any
 from microgesture.data import load
 from microgesture.data.clip_dataset import clip_sentences
 from microgesture.data.clips import DatasetInfo
-from microgesture.evaluation.confusions import Confusion, strip, worst_confusions
-from microgesture.evaluation.page import Block, Picture, Text
-from microgesture.evaluation.runs import Run
+from microgesture.evaluation.report.confusions import Confusion, strip, worst_confusions
+from microgesture.evaluation.report.page import Block, Picture, Text
+from microgesture.evaluation.report.runs import Run
 from microgesture.evaluation.score_file import Scores, row_names
 
 MOST_FRAMES = 8
@@ -25,7 +25,8 @@ class Frames:
 
     Args:
         folder: The data set's folder.
-        read: `read(path, num_frames, start, end, mirrored=…)` gives frames `(T, H, W, 3)`, as `video_fgsgl.read_frames`.
+        read: `read(path, num_frames, start, end, mirrored=…)` gives frames `(T, H, W, 3)`, as
+            `video_fgsgl.read_frames` does.
     """
 
     folder: Path
@@ -45,7 +46,7 @@ class Frames:
             )
         if self._data is None:
             self._data = load(self.folder)
-        rows = self._data[scores.split] if scores.split in self._data else None
+        rows = self._data.get(scores.split)
         if rows is None or tuple(row_names(self.folder, scores.split, rows)) != scores.clips:
             raise ValueError(
                 f"{self.folder} holds other clips in its split {scores.split} than {run.name} was evaluated on: "
@@ -78,8 +79,8 @@ def _words(found: Confusion, info: DatasetInfo, scores: Scores, sentence: str | 
     own = f"Its own sentence: “{sentence}”" if sentence else f"It has no FG-Text; its class's sentence: “{true.text}”"
     caption = (
         f"{true.name} taken for {said.name}: {found.count} of {found.total} clips. Shown: {scores.clips[found.row]}, "
-        f"{scores.subjects[found.row]}, for which the model gives {said.name} {found.probability:.0%}. {own} The sentence "
-        f"of the class that was said: “{said.text}”"
+        f"{scores.subjects[found.row]}, for which the model gives {said.name} {found.probability:.0%}. {own} "
+        f"The sentence of the class that was said: “{said.text}”"
     )
     return f"{frames} frames, evenly spread over a clip of {true.name} that was taken for {said.name}.", caption
 

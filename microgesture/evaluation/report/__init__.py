@@ -1,0 +1,1 @@
+"""`microgesture report`: finished runs as one HTML page and as Markdown."""
