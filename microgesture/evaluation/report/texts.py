@@ -45,7 +45,7 @@ def _attributes(found: dict[str, Any]) -> Table:
             if key == "differing" and row["p"] is not None:
                 verdict = f"{'grounded' if row['grounded'] else 'not grounded'} (p {row['p']:.2g})"
             counts = [f"{part[guess]} of {part['total']}" for guess in GUESSES]
-            rows.append((attribute if key == "all" else "", which, *counts, verdict))
+            rows.append((attribute, which, *counts, verdict))
     caption = "Right words, beside what could be guessed (grounded: better than the predicted class's default)"
     head = ("Attribute", "Clips", *GUESSES.values(), "Verdict")
     return Table(caption, head, tuple(rows), ("", "", *["number"] * len(GUESSES), ""))
