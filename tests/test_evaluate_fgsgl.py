@@ -128,38 +128,64 @@ def test_sentences_of_a_published_language_model(trained, tiny_dataset, tmp_path
     assert "own sentence: not measured, because" in capsys.readouterr().out
 
 
+def without_one(tiny_dataset: Path, copy: Path, split: str) -> Path:
+    """The data set with 7 instead of 8 clips in a split: they fill neither batches of 3 nor the shares of 2."""
+    shutil.copytree(tiny_dataset, copy)
+    lines = (copy / split / "metadata.jsonl").read_text().splitlines(keepends=True)
+    (copy / split / "metadata.jsonl").write_text("".join(lines[:-1]))
+    (copy / split / json.loads(lines[-1])["file_name"]).unlink()
+    return copy
+
+
+def in_two_processes(script: str, argv: list[str]) -> str:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run(
+        [*command, script, *argv], cwd=ROOT, env=os.environ | {"ACCELERATE_USE_CPU": "true"}, capture_output=True,
+        text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.dist
 def test_two_processes_give_the_figures_of_one(trained, tiny_dataset, tmp_path) -> None:
-    """7 clips in batches of 3: neither the last batch nor the last process's share is full."""
-    odd = tmp_path / "odd"
-    shutil.copytree(tiny_dataset, odd)
-    lines = (odd / "test" / "metadata.jsonl").read_text().splitlines(keepends=True)
-    (odd / "test" / "metadata.jsonl").write_text("".join(lines[:-1]))
-    (odd / "test" / json.loads(lines[-1])["file_name"]).unlink()
-    argv = [str(trained), str(odd), "--cache_dir", str(tmp_path / "cache"), "--batch_size", "3"]
-    found, files = [], []
-    for processes in (1, 2):
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
-        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
-        done = subprocess.run(
-            [*command, "evaluate_fgsgl.py", *argv], cwd=ROOT, env=os.environ | {"ACCELERATE_USE_CPU": "true"},
-            capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("test split\n") == 1  # one process speaks
-        assert "/7 = " in done.stdout
-        found.append(json.loads((trained / "eval_test.json").read_text()))
-        files.append(Scores.read(score_path(trained, "test")))
+    odd = without_one(tiny_dataset, tmp_path / "odd", "test")
+    one = run(trained, odd, tmp_path / "cache", "--batch_size", "3")
+    alone = Scores.read(score_path(trained, "test"))
+    (trained / "eval_test.json").unlink()
+    score_path(trained, "test").unlink()
+    options = ["--cache_dir", str(tmp_path / "cache"), "--batch_size", "3"]
+    printed = in_two_processes("evaluate_fgsgl.py", [str(trained), str(odd), *options])
+    assert printed.count("test split\n") == 1  # one process speaks
+    assert f"top-1 {one['metrics']['correct']}/7 = " in printed
+    two, shared = json.loads((trained / "eval_test.json").read_text()), Scores.read(score_path(trained, "test"))
     for name in ("metrics", "groups", "class_groups", "text"):
-        assert found[0][name] == found[1][name]
-    assert found[0]["metrics"]["total"] == 7
-    one, two = (result["calibration"]["scaled"] for result in found)
+        assert one[name] == two[name]
+    assert two["metrics"]["total"] == 7
     for name in ("temperature", "ece", "brier", "nll"):
-        assert one[name] == pytest.approx(two[name], rel=1e-4)
-    assert files[0].clips == files[1].clips
-    np.testing.assert_allclose(files[0].logits, files[1].logits, rtol=1e-4, atol=1e-5)
+        assert one["calibration"]["scaled"][name] == pytest.approx(two["calibration"]["scaled"][name], rel=1e-4)
+    assert alone.clips == shared.clips
+    np.testing.assert_allclose(alone.logits, shared.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_training_in_two_processes_reports_what_evaluation_counts(tiny_arguments, tiny_dataset, tmp_path) -> None:
+    odd = without_one(tiny_dataset, tmp_path / "odd", "validation")
+    in_two_processes(
+        "train_fgsgl.py",
+        [*tiny_arguments, "--dataset_dir", str(odd), "--per_device_eval_batch_size", "3", "--max_steps", "2"],
+    )
+    reported = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert reported["machine"]["processes"] == 2
+    counted = evaluate_fgsgl.evaluate(tmp_path / "out", odd, "validation", tmp_path / "cache", False)["metrics"]
+    assert counted["total"] == 7
+    assert {name: reported["validation"][name] for name in ("correct", "total")} == {
+        name: counted[name] for name in ("correct", "total")
+    }
+    assert reported["validation"]["macro_f1"] == pytest.approx(counted["macro_f1"])
 
 
 def test_overlap_of_published_splits_is_in_every_result(trained, tiny_dataset, tmp_path, caplog) -> None:
