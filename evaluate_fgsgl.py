@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather
+from accelerate.utils import gather, parse_flag_from_env
 from tqdm import tqdm
 
 from microgesture import backbones, tiny
@@ -41,6 +41,11 @@ from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
 
 
+def processes() -> PartialState:
+    """The processes that were launched; accelerate joins those on CPUs only when it is told that they are."""
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
 @torch.inference_mode()
 def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16) -> tuple[torch.Tensor, ...]:
     """Logits, fine and class embeddings of every clip of a split, each clip once; every process has to call it.
@@ -54,7 +59,7 @@ def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16
     Returns:
         `(N, C)`, `(N, E)` and `(N, E)`, float32, on the CPU, the same in every process.
     """
-    state, N = PartialState(), len(clips)
+    state, N = processes(), len(clips)
     world = state.num_processes
     # Process r takes the clips r, r + world, …; those that make all shares equally long are cut off again below.
     share = [i % N for i in range(state.process_index, -(-N // world) * world, world)]
@@ -109,7 +114,7 @@ def evaluate(
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
     to_compare = {str(other): Scores.read(score_path(other, split)) for other in others or []}
-    state = PartialState()
+    state = processes()
     model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
     processor = FGSGLProcessor.from_pretrained(checkpoint)
     known = [model.config.id2label[number] for number in range(model.config.num_labels)]
@@ -288,7 +293,7 @@ def main(argv: list[str] | None = None) -> None:
         args.checkpoint, args.dataset, args.split, args.cache_dir, args.baselines, args.compare, args.backbone,
         args.batch_size,
     )  # fmt: skip
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         print(report(result, args.checkpoint, args.details))
         if args.challenge:
             scores = Scores.read(score_path(args.checkpoint, args.split))
@@ -298,4 +303,4 @@ def main(argv: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
-    PartialState().destroy_process_group()
+    processes().destroy_process_group()
