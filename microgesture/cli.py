@@ -233,7 +233,7 @@ def report(args: argparse.Namespace) -> None:
     from microgesture.evaluation.report.write import write_report
     from video_fgsgl import read_frames
 
-    frames = None if args.data is None else Frames(args.data, read_frames)
+    frames = Frames(args.data, read_frames) if args.data else None
     print("\n".join(str(path) for path in write_report(args.runs, args.out, frames)))
 
 

@@ -21,11 +21,15 @@ def add_report(commands: argparse._SubParsersAction, run: Callable[[argparse.Nam
         "with the same. Evaluate the runs first (evaluate_fgsgl.py). Needs: pip install fgsgl[report].",
     )
     command.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run, e.g. outputs/synthetic"
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="folder of a finished run, e.g. outputs/synthetic, or of an ablation",
     )
     command.add_argument("--out", type=Path, default=Path("report"), help="the folder to write into (default: report)")
     command.add_argument(
-        "--data", type=Path, metavar="FOLDER",
-        help="the data set: also show frames of the worst confusions; the page then holds pictures of people",
+        "--data", type=Path, nargs="+", metavar="FOLDER",
+        help="data sets: also show frames of the worst confusions; the page then holds pictures of people",
     )  # fmt: skip
     command.set_defaults(run=run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-from microgesture.evaluation.report.page import Block, Heading, Table, Text, signed
+from microgesture.evaluation.report.page import Block, Heading, Table, Text, p_value, signed
 
 
 def comparison_blocks(found: dict[str, Any]) -> list[Block]:
@@ -34,9 +34,5 @@ def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     if row["interval"] is not None:
         interval = " to ".join(signed(100 * bound, 1) for bound in row["interval"])
     counts = [f"{row['correct'][key][0]} of {row['clips']}" for key in ("first", "second")]
-    mcnemar = f"{exact['only_second']} / {exact['only_first']}, {_p(exact.get('p_holm'))}"
-    return PurePath(name).name, *counts, signed(100 * row["difference"]), interval, _p(row.get("p_holm")), mcnemar
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    mcnemar = f"{exact['only_second']} / {exact['only_first']}, {p_value(exact.get('p_holm'))}"
+    return PurePath(name).name, *counts, signed(100 * row["difference"]), interval, p_value(row.get("p_holm")), mcnemar

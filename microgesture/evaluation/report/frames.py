@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,34 +24,30 @@ class Frames:
     """Shows clips.
 
     Args:
-        folder: The data set's folder.
+        folders: Data set folders.
         read: `read(path, num_frames, start, end, mirrored=…)` gives frames `(T, H, W, 3)`, as
             `video_fgsgl.read_frames` does.
     """
 
-    folder: Path
+    folders: Sequence[Path]
     read: Callable[..., Any]
-    _data: Any = field(default=None, init=False)
+    used: bool = field(default=False, init=False)
+    _data: dict[Path, Any] = field(default_factory=dict, init=False)
 
-    def confusion_blocks(self, run: Run, scores: Scores, prefix: str) -> list[Block]:
+    def confusion_blocks(self, run: Run, scores: Scores, name: str) -> list[Block]:
         """A strip of frames with its sentence for each of the worst confusions.
 
-        Raises:
-            ValueError: The folder holds another data set, or other clips than were evaluated.
+        Args:
+            run: The run.
+            scores: Of the split.
+            name: What the files of the pictures begin with.
         """
-        info = DatasetInfo.read(self.folder)
-        if info.name != scores.dataset:
-            raise ValueError(
-                f"{run.name} was evaluated on {scores.dataset}, but {self.folder} is {info.name}: see --data"
-            )
-        if self._data is None:
-            self._data = load(self.folder)
-        rows = self._data.get(scores.split)
-        if rows is None or tuple(row_names(self.folder, scores.split, rows)) != scores.clips:
-            raise ValueError(
-                f"{self.folder} holds other clips in its split {scores.split} than {run.name} was evaluated on: "
-                "evaluate the checkpoint again, or give the folder that it was evaluated on"
-            )
+        folder = next((folder for folder in self.folders if self._holds(folder, scores)), None)
+        if folder is None:
+            text = "No frames here: none of the folders given with --data holds the clips that it was evaluated on."
+            return [Text(text, "note")]
+        self.used = True
+        info, rows = DatasetInfo.read(folder), self._data[folder][scores.split]
         blocks: list[Block] = []
         if not info.redistributable:
             text = f"These pictures show people of {info.name}, which may not be passed on: neither may this report."
@@ -61,10 +57,21 @@ class Frames:
             video, start, end = (rows[found.row][column] for column in ("video", "start", "end"))
             source = video["path"] or video["bytes"]
             seen = self.read(source, frame_count(run.folder), start, end, mirrored=info.mirrored is True).numpy()
-            name = f"{prefix}_{scores.split}_confusion_{place + 1}"
             alt, caption = _words(found, info, scores, sentences[found.row], len(seen))
-            blocks.append(Picture(name, "image/jpeg", strip(seen), alt, caption, "strip"))
+            blocks.append(Picture(f"{name}_{place + 1}", "image/jpeg", strip(seen), alt, caption, "strip"))
         return blocks
+
+    def _holds(self, folder: Path, scores: Scores) -> bool:
+        """Whether a folder has the very clips: data sets of one generator may have the same names."""
+        info = DatasetInfo.read(folder)
+        if info.name != scores.dataset or tuple(info.names) != scores.classes:
+            return False
+        if folder not in self._data:
+            self._data[folder] = load(folder)
+        rows = self._data[folder].get(scores.split)
+        if rows is None or tuple(row_names(folder, scores.split, rows)) != scores.clips:
+            return False
+        return tuple(rows["subject"]) == scores.subjects and list(rows["label"]) == scores.labels.tolist()
 
 
 def frame_count(folder: Path) -> int:

@@ -32,6 +32,11 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def p_value(value: float | None) -> str:
+    """A p value; a dash where nothing was tested."""
+    return "–" if value is None else f"{value:.3g}"
+
+
 @dataclass(frozen=True)
 class Heading:
     """A heading of level 2 (in the list of contents) to 4."""
@@ -110,7 +115,7 @@ class Picture:
     @property
     def file(self) -> str:
         """Its file name."""
-        return f"{self.name}.{SUFFIX[self.media]}"
+        return f"{re.sub(r'[^A-Za-z0-9_-]', '_', self.name)}.{SUFFIX[self.media]}"
 
 
 Block = Heading | Text | Items | Figures | Table | Picture

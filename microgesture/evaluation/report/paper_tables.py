@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from microgesture.evaluation.report.ablations import Ablation
 from microgesture.evaluation.report.page import Block, Cell, Heading, Items, Table, Text, signed
 from microgesture.evaluation.report.published import (
     DATASETS,
@@ -23,26 +25,44 @@ from microgesture.evaluation.report.runs import Run, rate
 THEIRS = "number theirs"
 YES, NO = "✓", "×"
 
-Ours = dict[str, dict[Components, list[dict[str, Any]]]]
+Rates = list[dict[str, Any]]
 
 
-def paper_tables(runs: Sequence[Run]) -> list[Block]:
+@dataclass(frozen=True)
+class Ours:
+    """A column of our figures.
+
+    Args:
+        title: Its name.
+        dataset: What was tested on.
+        rows: Row of Tables II and III -> `correct` and `total` of each run.
+    """
+
+    title: str
+    dataset: str
+    rows: dict[Components, Rates]
+
+
+def paper_tables(runs: Sequence[Run], ablations: Sequence[Ablation]) -> list[Block]:
     """Tables I to III.
 
     Args:
-        runs: Finished runs; those that were evaluated on the split `test` stand in the tables, seeds taken together.
+        runs: Finished runs; those that were evaluated on the split `test` stand in one column per data set.
+        ablations: Their rows stand in a column each.
     """
-    ours: Ours = defaultdict(lambda: defaultdict(list))
+    found: dict[str, dict[Components, Rates]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         if run.components is not None and "test" in run.results:
-            ours[run.dataset][run.components].append(run.results["test"]["metrics"])
+            found[run.dataset][run.components].append(run.results["test"]["metrics"])
+    ours = [Ours(f"{DATASETS.get(name, name)}, these runs", name, rows) for name, rows in found.items()]
+    ours += [Ours(f"{DATASETS.get(a.dataset, a.dataset)}, {a.name}", a.dataset, a.paper_rows()) for a in ablations]
     return [
         Heading("Beside the paper"),
         Text(
             "Columns marked “paper” hold the paper's own figures (FG-SGL, arXiv 2603.16269; top-1 in per cent). They "
-            "were not measured here. Figures of these runs give k of N for each run."
+            "were not measured here. Beside figures of our own stands k of N of each run."
         ),
-        _verdict(list(ours)),
+        _verdict({column.dataset for column in ours}),
         _table_1(ours),
         _components("Table II: components left out", TABLE_2, ours),
         _components("Table III: class-level text instead of FG-Text", TABLE_3, ours),
@@ -51,8 +71,8 @@ def paper_tables(runs: Sequence[Run]) -> list[Block]:
     ]
 
 
-def _verdict(datasets: list[str]) -> Text:
-    other = [name for name in datasets if name not in DATASETS]
+def _verdict(datasets: set[str]) -> Text:
+    other = sorted(datasets - set(DATASETS))
     if other and len(other) == len(datasets):
         return Text(
             f"These runs are on {', '.join(other)}; the paper's figures are on SMG and iMiGUE. Other people, other "
@@ -65,7 +85,7 @@ def _verdict(datasets: list[str]) -> Text:
     return Text("Figures are comparable within a data set only, and only on the same test clips.", "note")
 
 
-def _table_1(ours: Ours) -> Table:
+def _table_1(ours: Sequence[Ours]) -> Table:
     rows: list[tuple[str | Cell, ...]] = []
     for row in TABLE_1:
         odd = row.method in NOT_COMPARABLE
@@ -77,11 +97,12 @@ def _table_1(ours: Ours) -> Table:
             cells.append("" if value is None or odd else f"{count[0]}/{count[1]}" if count else "none")
         method = f"{row.method} (emotions, not micro-gestures)" if odd else row.method
         rows.append((method, str(row.year), row.modality, *cells))
-    for dataset, found in ours.items():
-        if dataset in DATASETS and Components() in found:
-            own = rate(found[Components()])
-            pair = ("", "", own, "") if dataset == "imigue" else (own, "", "", "")
-            rows.append(("FG-SGL, these runs", "", "RGB", *(Cell(text, "ours") if text else "" for text in pair)))
+    for column in ours:
+        if column.dataset in DATASETS and Components() in column.rows:
+            own = rate(column.rows[Components()])
+            pair = ("", "", own, "") if column.dataset == "imigue" else (own, "", "", "")
+            cells = [Cell(text, "ours") if text else "" for text in pair]
+            rows.append((f"FG-SGL ({column.title})", "", "RGB", *cells))
     head = ("Method", "Year", "Modality", "SMG, paper", "k of N", "iMiGUE, paper", "k of N")
     kinds = ("", "number", "", THEIRS, THEIRS, THEIRS, THEIRS)
     caption = (
@@ -90,7 +111,7 @@ def _table_1(ours: Ours) -> Table:
     return Table(caption, head, tuple(rows), kinds)
 
 
-def _components(caption: str, table: dict[Components, tuple[float, float]], ours: Ours) -> Table:
+def _components(caption: str, table: dict[Components, tuple[float, float]], ours: Sequence[Ours]) -> Table:
     whole = table[Components()]
     rows: list[tuple[str | Cell, ...]] = []
     for row, values in table.items():
@@ -100,9 +121,11 @@ def _components(caption: str, table: dict[Components, tuple[float, float]], ours
         ]
         marks = [YES if on else NO for on in (row.fg_sa, row.cp_a, row.ml_co)]
         text = "Fine-grained" if row.fg_text == "fine" else "Class-level"
-        own: list[str | Cell] = [Cell(rate(found[row]), "ours") if row in found else "–" for found in ours.values()]
+        own: list[str | Cell] = [
+            Cell(rate(column.rows[row]), "ours") if row in column.rows else "–" for column in ours
+        ]
         rows.append((*marks, text, *theirs, *own))
-    names = [f"{DATASETS.get(name, name)}, these runs" for name in ours]
+    names = [column.title for column in ours]
     head = ("FG-SA", "CP-A", "ML-CO", "FG-Text", "SMG, paper", "iMiGUE, paper", *names)
     kinds = ("mark", "mark", "mark", "", THEIRS, THEIRS, *["number"] * len(names))
     return Table(f"{caption}, top-1 in per cent (difference to the full model)", head, tuple(rows), kinds)

@@ -331,3 +331,29 @@ def _palette(count: int) -> list[tuple[float, ...]]:
     """So many colours around the wheel, dark enough for white paper; neighbours differ in lightness as well."""
     hues = np.arange(count) / max(count, 1)
     return [tuple(hsv_to_rgb((h, 0.85, (0.8, 0.5, 0.65)[c % 3]))) for c, h in enumerate(hues)]
+
+
+@drawing(9)
+def differences(figure: Figure, rows: Sequence[dict[str, Any]], metric: str) -> float:
+    """Differences to a reference, with intervals and single seeds.
+
+    Args:
+        figure: To draw on.
+        rows: Rows of an ablation's table, each with `row` and `compared`.
+        metric: Its name.
+    """
+    axes: Axes = figure.add_subplot()
+    axes.axvline(0, color=GREY, lw=1, ls="--")
+    for place, row in enumerate(rows):
+        found = row["compared"]
+        if found["interval"] is not None:
+            axes.plot(found["interval"], [place, place], color=BLUE, lw=2.2, solid_capstyle="butt")
+        each = found["per_run"]
+        axes.scatter(each, [place + 0.24] * len(each), s=10, color=GREY, lw=0)
+        axes.scatter([found["difference"]], [place], s=42, color=BLUE, zorder=3)
+    axes.set_yticks(range(len(rows)), [label(row["row"]) for row in rows])
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"difference in {metric}, points")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    return 1.0 + 0.32 * len(rows)

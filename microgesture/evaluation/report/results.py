@@ -15,20 +15,31 @@ from microgesture.evaluation.report.texts import text_blocks
 from microgesture.evaluation.score_file import Scores
 
 
-def results_blocks(run: Run, split: str, prefix: str, frames: Frames | None) -> list[Block]:
-    """Everything about a split: figures, classes, groups, calibration, texts, confusions, class space."""
-    result, name = run.results[split], f"{prefix}_{split}"
+def results_blocks(run: Run, split: str, name: str, frames: Frames | None) -> list[Block]:
+    """Everything about a split: figures, classes, groups, calibration, texts, confusions, class space.
+
+    Args:
+        run: The run.
+        split: The split.
+        name: What the files of the pictures begin with.
+        frames: Shows clips; `None` for none.
+    """
+    result = run.results[split]
     scores = run.scores(split)
     missing = "The scores of its clips were not kept, so this is missing: evaluate the checkpoint again."
-    blocks = [Heading(f"Results on the split {split}", 3), _figures(result), *_baselines(result)]
-    blocks += [*_classes(result["metrics"], name), *_groups(result)]
+    blocks: list[Block] = [Heading(f"Results on the split {split}", 3)]
+    if split == "train":
+        blocks.append(
+            Text("Where it was trained on these very clips, these figures say nothing of others.", "warning")
+        )
+    blocks += [_figures(result), *_baselines(result), *_classes(result["metrics"], name), *_groups(result)]
     blocks += calibration_blocks(result, scores, name)
     blocks += text_blocks(result.get("text") or {})
     blocks += comparison_blocks(result.get("comparisons") or {})
     blocks.append(Heading("The worst confusions", 4))
     if scores is None:
         return [*blocks, Text(missing, "note")]
-    blocks += frames.confusion_blocks(run, scores, prefix) if frames else no_frames()
+    blocks += frames.confusion_blocks(run, scores, name) if frames else no_frames()
     path = space_path(run.folder, split)
     blocks.append(Heading("Clips and prototypes in the class space", 4))
     return [*blocks, *(_map(ClassSpace.read(path), scores, name) if path.is_file() else [Text(missing, "note")])]

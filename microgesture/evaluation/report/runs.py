@@ -51,7 +51,8 @@ class Run:
         if any(self.setting(name, usual) != usual for name, usual in PLAIN.items()):
             return None
         fg_sa, cp_a, ml_co = (bool(self.setting(name, True)) for name in ("fg_sa", "cp_a", "ml_co"))
-        return Components(fg_sa, cp_a, ml_co, str(self.setting("fg_text", "fine")))
+        told = str((self.record.get("sentences") or {}).get("text") or self.setting("fg_text", "fine"))
+        return Components(fg_sa, cp_a, ml_co, "class" if told.startswith("class") else "fine")
 
     @property
     def boundary(self) -> float | None:
@@ -90,13 +91,20 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         same = sum(run.folder.resolve().name == name for run in runs)
         files = {path.stem.removeprefix("eval_"): path for path in sorted(folder.glob("eval_*.json"))}
         order = sorted(files, key=lambda split: (split != "test", split))
-        results = {split: _read(files[split], ("metrics", "groups", "class_groups", "calibration")) for split in order}
-        read = _read(record, ("dataset", "arguments", "recipe_fields", "log", "stage_losses"))
+        results = {
+            split: read_json(files[split], ("metrics", "groups", "class_groups", "calibration")) for split in order
+        }
+        read = read_json(record, ("dataset", "arguments", "recipe_fields", "log", "stage_losses"))
         runs.append(Run(f"{name} ({same + 1})" if same else name, folder, read, results))
     return runs
 
 
-def _read(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
+def read_json(path: Path, needed: tuple[str, ...]) -> dict[str, Any]:
+    """Reads an object from a JSON file.
+
+    Raises:
+        ValueError: It is none, or has not what is needed.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -70,6 +70,7 @@ def made_blocks(run: Run) -> list[Block]:
         "commit": record.get("commit"),
         "backbone": record.get("backbone") or record["recipe_fields"].get("backbone"),
         "text encoder": (record.get("text_encoder") or {}).get("name"),
+        "FG-Text": _text_level(record.get("sentences") or {}),
         "trained in seconds": record.get("train_seconds"),
         **(record.get("machine") or {}),
         **(record.get("versions") or {}),
@@ -86,3 +87,13 @@ def made_blocks(run: Run) -> list[Block]:
         Table("Settings", ("", ""), tuple((name, str(value)) for name, value in settings.items()), ("", "wide")),
         Text("Everything else that the run wrote down stands in its metrics.json."),
     ]
+
+
+def _text_level(sentences: dict[str, Any]) -> str | None:
+    """How much the sentences say beyond the class, and who wrote them."""
+    if "text" not in sentences:
+        return None
+    by = ", ".join(f"{name} {share:.0%}" for name, share in sentences.get("provenance", {}).items())
+    return (
+        f"{sentences['text']}, H(record | class) {sentences['record_bits_given_class']:.2f} bits; by {by or 'nobody'}"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from microgesture.data.clips import LEAK, write_text
+from microgesture.evaluation.report.ablations import ABLATION_FILE, Ablation, ablation_blocks
 from microgesture.evaluation.report.frames import Frames
 from microgesture.evaluation.report.page import Block, Heading, Picture, Table, Text, to_html, to_markdown
 from microgesture.evaluation.report.paper_tables import paper_tables
@@ -21,9 +22,9 @@ def write_report(folders: Sequence[Path], out: Path, frames: Frames | None = Non
     """Writes `report.html`, which holds everything, and `report.md` with its pictures beside it.
 
     Args:
-        folders: Folders of finished runs.
+        folders: Folders of finished runs, and of ablations.
         out: The folder to write into.
-        frames: Shows clips of the data set; `None` for a report without people in it.
+        frames: Shows clips of data sets; `None` for a report without people in it.
 
     Returns:
         The two files.
@@ -32,7 +33,14 @@ def write_report(folders: Sequence[Path], out: Path, frames: Frames | None = Non
         FileNotFoundError: A folder holds no finished run.
         ValueError: A file of a run cannot be read, or does not belong to the others.
     """
-    blocks = report_blocks(read_runs(folders), frames)
+    tables = [folder for folder in folders if (folder / ABLATION_FILE).is_file()]
+    runs = read_runs([folder for folder in folders if folder not in tables])
+    blocks = report_blocks(runs, [Ablation.read(folder) for folder in tables], frames)
+    if frames is not None and not frames.used:
+        raise ValueError(
+            f"none of these runs was evaluated on the clips in {', '.join(map(str, frames.folders))}: leave out "
+            "--data, or give the folder of the data set that they were evaluated on"
+        )
     pictures = out / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     for picture in (block for block in blocks if isinstance(block, Picture)):
@@ -43,14 +51,16 @@ def write_report(folders: Sequence[Path], out: Path, frames: Frames | None = Non
     return written[::-1]
 
 
-def report_blocks(runs: Sequence[Run], frames: Frames | None = None) -> list[Block]:
+def report_blocks(runs: Sequence[Run], ablations: Sequence[Ablation], frames: Frames | None = None) -> list[Block]:
     """The report, block by block."""
-    blocks = [*_overview(runs), *paper_tables(runs)]
+    blocks = [*(_overview(runs) if runs else []), *paper_tables(runs, ablations)]
+    for number, ablation in enumerate(ablations):
+        blocks += ablation_blocks(ablation, f"ablation_{number + 1:02d}")
     for number, run in enumerate(runs):
-        prefix = f"{number + 1:02d}"
+        prefix = f"run_{number + 1:02d}"
         blocks += [Heading(f"Run: {run.name}"), *_marks(run), *training_blocks(run, prefix)]
         for split in run.results:
-            blocks += results_blocks(run, split, prefix, frames)
+            blocks += results_blocks(run, split, f"{prefix}_{split}", frames)
         if not run.results:
             blocks.append(Text("This run was not evaluated on any split yet: evaluate_fgsgl.py does it.", "note"))
         blocks += made_blocks(run)

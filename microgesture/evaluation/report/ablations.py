@@ -1,0 +1,142 @@
+"""What a report says of an ablation: the table that `microgesture ablate` wrote, as a table and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from microgesture.evaluation.report import plots
+from microgesture.evaluation.report.page import SVG, Block, Cell, Heading, Items, Picture, Table, Text, p_value, signed
+from microgesture.evaluation.report.published import Components
+from microgesture.evaluation.report.runs import read_json
+
+ABLATION_FILE = "ablation.json"
+METRICS = {"top1": "top-1", "macro_f1": "macro-F1"}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The table of an ablation.
+
+    Args:
+        name: What the report calls it: the folder's name.
+        table: Its ablation.json.
+    """
+
+    name: str
+    table: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Ablation:
+        """Reads the folder of an ablation.
+
+        Raises:
+            ValueError: Its table cannot be read.
+        """
+        path = folder / ABLATION_FILE
+        return cls(folder.resolve().name, read_json(path, ("recipe", "primary_metric", "reference", "test", "rows")))
+
+    @property
+    def dataset(self) -> str:
+        """The data set that it was tested on."""
+        return str(self.table["test"]["dataset"])
+
+    def paper_rows(self) -> dict[Components, list[dict[str, Any]]]:
+        """The rows that stand in Tables II and III: k of N of each seed."""
+        found: dict[Components, list[dict[str, Any]]] = {}
+        for row in self.table["rows"]:
+            fields = row["fields"]
+            if set(fields) <= {"fg_sa", "cp_a", "ml_co", "fg_text"}:
+                text = "class" if row["text"].startswith("class") else "fine"
+                fg_sa, cp_a, ml_co = (bool(fields.get(name, True)) for name in ("fg_sa", "cp_a", "ml_co"))
+                found[Components(fg_sa, cp_a, ml_co, text)] = [
+                    {"correct": correct, "total": row["total"]} for correct in row["correct"]
+                ]
+        return found
+
+
+def ablation_blocks(ablation: Ablation, prefix: str) -> list[Block]:
+    """The table, the differences as a picture, and what was expected before the runs."""
+    table, rows = ablation.table, ablation.table["rows"]
+    test, metric, reference = table["test"], METRICS[table["primary_metric"]], table["reference"]
+    where = f"{test['clips']} clips of {test['subjects']} people ({test['dataset']}, {', '.join(test['splits'])})"
+    blocks: list[Block] = [
+        Heading(f"Ablation: {ablation.name}"),
+        Text(
+            f"Tested on {where}. Primary: the paired difference in {metric} to the row {reference} over the seeds of "
+            "both, with a bootstrap over people and, within them, clips; p adjusted over the rows (Holm). ± is the "
+            "sample deviation over seeds. What shuffled FG-Text or an encoder without language gives as well is no "
+            "effect of what the sentences mean."
+        ),
+    ]
+    blocks += _doubts(table)
+    compared = [row for row in rows if row["compared"]]
+    if compared:
+        blocks.append(_picture(compared, metric, reference, prefix))
+    blocks.append(_table(rows, metric, reference, test["clips"]))
+    expected = tuple(f"{row['row']} ({row['group']}): {row['hypothesis']}" for row in rows if row["hypothesis"])
+    if expected:
+        blocks += [Heading("What was expected before the runs", 3), Items(expected)]
+    return blocks
+
+
+def _doubts(table: dict[str, Any]) -> list[Block]:
+    names = {"commits": "commit", "data": "version of the data"}
+    return [
+        Text(f"Runs of more than one {name} stand in this table: {', '.join(table[key])}.", "warning")
+        for key, name in names.items()
+        if len(table.get(key, ())) > 1
+    ]
+
+
+def _picture(compared: Sequence[dict[str, Any]], metric: str, reference: str, prefix: str) -> Picture:
+    clear = sum(
+        row["compared"]["interval"] is not None and _excludes_0(row["compared"]["interval"]) for row in compared
+    )
+    caption = (
+        f"Difference of each row to {reference} in {metric}, with its 95 % interval where there are people enough; "
+        f"small dots are single seeds. The interval leaves out 0 in {clear} of {len(compared)} rows."
+    )
+    alt = f"Differences of {len(compared)} rows to {reference}, as points with intervals."
+    return Picture(f"{prefix}_differences", SVG, plots.differences(compared, metric), alt, caption)
+
+
+def _excludes_0(interval: Sequence[float]) -> bool:
+    return interval[0] > 0 or interval[1] < 0
+
+
+def _table(rows: Sequence[dict[str, Any]], metric: str, reference: str, clips: int) -> Table:
+    head = (
+        "Row", "Group", f"Right of {clips}, each seed", "Top-1", "Macro-F1", f"{metric} less {reference} [95 %]",
+        "p (Holm)", "H(record | class), bits", "Sentences in L_fg", "Minutes a run",
+    )  # fmt: skip
+    cells = []
+    for row in rows:
+        text = f"{row['record_bits_given_class']:.2f}"
+        compared = row["sentences_compared"]
+        cells.append(
+            (
+                row["row"], row["group"], " ".join(map(str, row["correct"])), spread(row["top1"]),
+                spread(row["macro_f1"]), _difference(row["compared"]), p_value(row["p_holm"]),
+                Cell(f"{text} (class-level text)", "note") if row["text"].startswith("class") else text,
+                "–" if compared is None else f"{compared:.1f}", f"{row['train_seconds']['mean'] / 60:.1f}",
+            )
+        )  # fmt: skip
+    return Table("Rows of the ablation, in per cent", head, tuple(cells), ("", "", "wide", *["number"] * 7))
+
+
+def spread(values: dict[str, Any]) -> str:
+    """Mean ± deviation in per cent."""
+    deviation = values["deviation"]
+    return f"{100 * values['mean']:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _difference(compared: dict[str, Any] | None) -> str:
+    if compared is None:
+        return "–"
+    text = signed(100 * compared["difference"], 1)
+    if compared["interval"] is None:
+        return f"{text} (too few people)"
+    return f"{text} [{', '.join(signed(100 * bound, 1) for bound in compared['interval'])}]"
