@@ -11,6 +11,7 @@ from importlib.resources import files
 
 # What XML forbids, and what turns the direction of the text around it.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
+_LONG = re.compile(r"(\S{40})(?=\S)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SVG = "image/svg+xml"
@@ -186,7 +187,7 @@ def _html_table(table: Table) -> str:
 
 
 def _html(text: str) -> str:
-    return escape(printable(text))
+    return escape(_LONG.sub("\\1\N{ZERO WIDTH SPACE}", printable(text)))  # so that no word is wider than the paper
 
 
 def to_markdown(title: str, blocks: Sequence[Block], pictures: str) -> str:

@@ -313,8 +313,9 @@ def class_map(
         axes.text(x, y, str(c), ha="center", va="center", size=8, weight="bold", zorder=4)
     axes.set(
         xlabel=f"first principal axis ({variance[0]:.0%} of the clips' variance)",
-        ylabel=f"second ({variance[1]:.0%})", aspect="equal",
-    )  # fmt: skip
+        ylabel=f"second ({variance[1]:.0%})",
+    )
+    axes.set_aspect("equal", adjustable="datalim")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid()
