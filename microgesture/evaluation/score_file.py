@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 FORMAT = "fgsgl-scores-1"
 
@@ -77,7 +77,8 @@ class Scores:
         lists = {name: list(getattr(self, name)) for name in ("classes", "clips", "subjects")}
         about |= {name: json.dumps(values, ensure_ascii=False) for name, values in lists.items()}
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file({"logits": np.ascontiguousarray(self.logits, np.float32), "labels": self.labels}, partial, about)
+        tensors = {"logits": self.logits.astype(np.float32), "labels": self.labels.astype(np.int64)}
+        partial.write_bytes(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}, about))
         os.replace(partial, path)
 
     @classmethod
