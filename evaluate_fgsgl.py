@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_b
 from microgesture.evaluation.class_space import ClassSpace, space_path
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results
-from microgesture.evaluation.score_file import Scores, row_names, score_path
+from microgesture.evaluation.score_file import Scores, row_names, score_path, scores_of, weights_digest
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
@@ -107,13 +108,13 @@ def evaluate(
 
     Raises:
         ValueError: A split is not there, the checkpoint was trained on other classes, or one to compare with was
-            evaluated on other clips.
+            evaluated on other clips or with other weights than it has now.
         FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
-    to_compare = {str(other): Scores.read(score_path(other, split)) for other in others or []}
+    to_compare = {str(other): scores_of(other, split) for other in others or []}
     state = processes()
     model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
     processor = FGSGLProcessor.from_pretrained(checkpoint)
@@ -150,8 +151,10 @@ def evaluate(
         result["comparisons"] = comparisons(scores, to_compare)
         if info.leak or read_record(checkpoint).get("leak"):
             result["leak"] = True
+        scores = replace(scores, weights=weights_digest(checkpoint))
         scores.save(score_path(checkpoint, split))
-        ClassSpace(scores.clips, class_embeds.numpy(), category_embeds(model)).save(space_path(checkpoint, split))
+        space = ClassSpace(scores.clips, class_embeds.numpy(), category_embeds(model), scores.weights)
+        space.save(space_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result
@@ -296,7 +299,7 @@ def main(argv: list[str] | None = None) -> None:
     if processes().is_main_process:
         print(report(result, args.checkpoint, args.details))
         if args.challenge:
-            scores = Scores.read(score_path(args.checkpoint, args.split))
+            scores = scores_of(args.checkpoint, args.split)
             groups = [c.group for c in DatasetInfo.read(args.dataset).classes]
             print(f"to hand in: {challenge_files.hand_in(args.checkpoint, args.challenge, scores, groups)}")
 

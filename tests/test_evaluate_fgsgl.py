@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,18 @@ from processing_fgsgl import FGSGLProcessor
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the run that all tests of this module start from is kept, once the first of them has trained it."""
+    return tmp_path_factory.mktemp("trained") / "out"
+
+
 @pytest.fixture
-def trained(tiny_arguments, tmp_path):
+def trained(kept, tiny_arguments, tmp_path):
+    if kept.exists():
+        return Path(shutil.copytree(kept, tmp_path / "out"))
     train_fgsgl.main(tiny_arguments)
+    shutil.copytree(tmp_path / "out", kept)
     return tmp_path / "out"
 
 
@@ -72,7 +82,7 @@ def test_figures_about_text_and_confidence(trained, tiny_dataset, tmp_path, caps
     )
     assert "own sentence among" in printed
     assert "record differs" in printed
-    scores = {split: Scores.read(score_path(trained, split)) for split in ("test",)}["test"]
+    scores = Scores.read(score_path(trained, "test"))
     model = FGSGLForVideoClassification.from_pretrained(trained).eval()
     processor = FGSGLProcessor.from_pretrained(trained)
     words = [model.describe(processor(row["video"]["path"])["pixel_values"])[0]["direction"][0][0] for row in test]
@@ -101,9 +111,8 @@ def test_comparing_checkpoints_and_handing_in(trained, tiny_dataset, tmp_path, c
     run(other, tiny_dataset, tmp_path / "cache")
     path = score_path(other, "test")
     scores = Scores.read(path)
-    worse = Scores(*(getattr(scores, name) for name in ("dataset", "split", "classes", "clips", "subjects", "labels")),
-                   np.roll(np.eye(4, dtype=np.float32)[scores.labels], 1, axis=1))  # fmt: skip
-    worse.save(path)  # a model that is never right
+    never_right = np.roll(np.eye(4, dtype=np.float32)[scores.labels], 1, axis=1)
+    replace(scores, logits=never_right).save(path)
     row = run(trained, tiny_dataset, tmp_path / "cache", "--compare", str(other))["comparisons"][str(other)]
     printed = capsys.readouterr().out
     right = int((scores.logits.argmax(1) == scores.labels).sum())
@@ -126,6 +135,17 @@ def test_sentences_of_a_published_language_model(trained, tiny_dataset, tmp_path
     found = run(trained, tiny_dataset, tmp_path / "cache")["text"]["retrieval"]
     assert found == {"skipped": "sentences of this split are not embedded yet; --backbone org/model embeds them"}
     assert "own sentence: not measured, because" in capsys.readouterr().out
+
+
+def test_a_data_set_with_a_test_split_only(trained, tiny_dataset, tmp_path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(tiny_dataset, alone, ignore=shutil.ignore_patterns("train", "validation"))
+    result = evaluate_fgsgl.evaluate(trained, alone, "test", tmp_path / "cache", False)
+    assert list(result["calibration"]) == ["plain"]
+    assert list(result["class_groups"]) == ["moving part of the class default"]
+    assert {row["most_frequent_word"] for row in result["text"]["attributes"].values()} == {None}
+    with pytest.raises(ValueError, match="has no split 'train', which the baselines are trained on"):
+        evaluate_fgsgl.evaluate(trained, alone, "test", tmp_path / "cache", True)
 
 
 def without_one(tiny_dataset: Path, copy: Path, split: str) -> Path:

@@ -1,7 +1,7 @@
 """Where the clips of a split and the category prototypes lie in the class space: in one file, and as a map.
 
 `class_space_<split>.safetensors` holds `class_embeds (N, E)` and `category_embeds (C, E)`, float32, of unit length.
-Its header holds the names of the N clips as a JSON list, in the order of the score file.
+Its header holds `weights` as the score file does, and `clips`, the names of the N clips as a JSON list in its order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from sklearn.decomposition import PCA
 
 FORMAT = "fgsgl-class-space-1"
@@ -35,18 +35,21 @@ class ClassSpace:
         clips: A name per clip.
         class_embeds: Of the clips `(N, E)`.
         category_embeds: Of the category sentences `(C, E)`.
+        weights: What `score_file.weights_digest` says of the checkpoint.
     """
 
     clips: tuple[str, ...]
     class_embeds: Floats
     category_embeds: Floats
+    weights: str = ""
 
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
-        about = {"format": FORMAT, "clips": json.dumps(list(self.clips), ensure_ascii=False)}
+        clips = json.dumps(list(self.clips), ensure_ascii=False)
+        about = {"format": FORMAT, "weights": self.weights, "clips": clips}
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in ("class_embeds", "category_embeds")}
-        save_file(tensors, partial, about)
+        partial.write_bytes(save(tensors, about))
         os.replace(partial, path)
 
     @classmethod
@@ -68,6 +71,7 @@ class ClassSpace:
                     tuple(json.loads(about["clips"])),
                     file.get_tensor("class_embeds"),
                     file.get_tensor("category_embeds"),
+                    about["weights"],
                 )
         except SafetensorError as error:
             raise ValueError(f"{path} cannot be read ({error}): evaluate the checkpoint again") from error

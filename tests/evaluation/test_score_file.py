@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from microgesture.evaluation.score_file import Scores, clip_names, same_clips, score_path
+from microgesture.evaluation.score_file import Scores, clip_names, same_clips, score_path, scores_of, weights_digest
 
 
 @pytest.fixture
@@ -24,6 +24,15 @@ def test_written_and_read_back(scores, tmp_path) -> None:
     np.testing.assert_array_equal(again.labels, scores.labels)
     for name in ("dataset", "split", "classes", "clips", "subjects"):
         assert getattr(again, name) == getattr(scores, name)
+
+
+def test_scores_belong_to_the_weights_they_were_made_with(scores, tmp_path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    replace(scores, weights=weights_digest(tmp_path)).save(score_path(tmp_path, "test"))
+    assert scores_of(tmp_path, "test").clips == scores.clips
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(ValueError, match="has been trained again since its scores were written: evaluate it on test"):
+        scores_of(tmp_path, "test")
 
 
 def test_any_program_can_read_it(scores, tmp_path) -> None:

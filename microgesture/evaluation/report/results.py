@@ -113,8 +113,8 @@ def _groups(result: dict[str, Any]) -> list[Block]:
 
 
 def _map(space: ClassSpace, scores: Scores, name: str) -> list[Block]:
-    if space.clips != scores.clips:
-        return [Text("The class space was written for other clips: evaluate the checkpoint again.", "warning")]
+    if (space.clips, space.weights) != (scores.clips, scores.weights):
+        return [Text("The class space is of other clips or weights: evaluate the checkpoint again.", "warning")]
     if len(space.clips) < 3:
         return [Text(f"{len(space.clips)} clips are too few for a map.", "note")]
     clips, categories, variance = space.plane()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from microgesture.evaluation.report.published import Components
-from microgesture.evaluation.score_file import Scores, score_path
+from microgesture.evaluation.score_file import Scores, score_path, scores_of
 from microgesture.run_record import RECORD_FILE
 
 PLAIN = {
@@ -67,9 +67,16 @@ class Run:
         return max((entry["epoch"] for entry in self.record["log"] if "epoch" in entry), default=0.0)
 
     def scores(self, split: str) -> Scores | None:
-        """The scores of a split, `None` where they were not kept."""
+        """The scores of a split, `None` where they were not kept.
+
+        Raises:
+            ValueError: They cannot be read, or were made with other weights than lie there now.
+        """
         path = score_path(self.folder, split)
-        return Scores.read(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        weights = any(self.folder.glob("model*.safetensors"))
+        return scores_of(self.folder, split) if weights else Scores.read(path)
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
