@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from microgesture.ablation.plan import Plan, Row
+from microgesture.ablation.runs import Run
+from microgesture.ablation.table import write_table
 from microgesture.data import load
 from microgesture.data.clips import DatasetInfo
 from microgesture.evaluation.class_space import ClassSpace, space_path
@@ -95,3 +98,35 @@ def record(dataset: str, seed: int, arguments: dict[str, Any]) -> dict[str, Any]
         "stage_losses": {"stage 1": {"loss": 3.0, "cls": 0.5}, "stage 2": {"loss": 3.0, "cls": 0.25, "fg": 0.75}},
         "train_seconds": 12.5, "log": log,
     }  # fmt: skip
+
+
+def write_ablation(folder: Path) -> Path:
+    """The folder of an ablation of three rows with two seeds, its table written as `microgesture ablate` does."""
+    people, C = 10, 4
+    labels = np.arange(people * C) % C
+    rows = {
+        "full": Row("full", "paper", "The method.", {}),
+        "class_level_text": Row("class_level_text", "paper", "Worse | much.", {"fg_text": "class"}),
+        "shuffled": Row("shuffled", "controls", "", {"fg_text_shuffle": "all"}),
+    }
+    runs = []
+    for place, row in enumerate(rows.values()):
+        for seed in range(2):
+            run = Run(row.name, seed, folder / "r.yaml", folder / row.name / f"seed_{seed}", (folder, ("test",)), "")
+            run.output.mkdir(parents=True)
+            rng = np.random.default_rng([place, seed])
+            logits = (rng.normal(size=(len(labels), C)) + (2.0 - place) * np.eye(C)[labels]).astype(np.float32)
+            clips, subjects = (tuple(f"{n // per}" for n in range(len(labels))) for per in (1, C))
+            Scores("other", "test", tuple("abcd"), clips, subjects, labels, logits).save(
+                score_path(run.output, "test")
+            )
+            (run.output / "model.safetensors").write_bytes(b"")
+            text = {"text": "class-level text", "record_bits_given_class": 0.0, "provenance": {"human": 1.0}}
+            if row.name != "class_level_text":
+                text |= {"text": "fine-grained text", "record_bits_given_class": 1.5}
+            about = record("other", seed, row.fields) | {"sentences": text, "data_fingerprint": f"data{place}"}
+            (run.output / "metrics.json").write_text(json.dumps(about))
+            runs.append(run)
+    plan = Plan(folder / "ablation_x.yaml", {}, rows, "full", "top1", folder, ("test",), {})
+    write_table(plan, runs, folder)
+    return folder

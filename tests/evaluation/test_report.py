@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 from browser import look_at, needs_chromium
-from evaluation.report_runs import HOSTILE, hostile_dataset, write_run
+from evaluation.report_runs import HOSTILE, hostile_dataset, write_ablation, write_run
+
+import evaluate_fgsgl
+import train_fgsgl
 
 pytest.importorskip("matplotlib", reason="the report is drawn by matplotlib: pip install fgsgl[report]")
 
@@ -124,12 +127,12 @@ def test_the_browser_would_complain(tmp_path) -> None:
     assert seen.pictures == [("gone", 0), ("broken", 0)]
 
 
-def test_two_reports_of_the_same_run_are_the_same(reported, tmp_path) -> None:
-    runs = [reported.parent / "a <b>"]
-    for name in ("one", "two"):
-        write_report(runs, tmp_path / name)
-    assert (tmp_path / "one" / "report.html").read_bytes() == (tmp_path / "two" / "report.html").read_bytes()
-    text = (tmp_path / "one" / "report.html").read_text("utf-8")
+def test_pictures_are_the_same_every_time_and_frames_are_shown_only_when_asked_for(reported, tmp_path) -> None:
+    write_report([reported.parent / "a <b>"], tmp_path)
+    again = {path.name: path.read_bytes() for path in (tmp_path / "report_pictures").iterdir()}
+    assert len(again) == 6
+    assert again == {name: (reported / "report_pictures" / name).read_bytes() for name in again}
+    text = (tmp_path / "report.html").read_text("utf-8")
     assert "No frames here" in text
     assert "image/jpeg" not in text
 
@@ -170,3 +173,46 @@ def test_what_cannot_be_reported_is_said(reported, hostile, tiny_dataset, tmp_pa
 def test_people_who_may_not_be_passed_on_are_warned_of(reported, hostile) -> None:
     page = (reported / "report.html").read_text("utf-8")
     assert "may not be passed on: neither may this report" in page
+
+
+def test_an_ablation_has_its_table_its_picture_and_a_column_beside_the_paper(tmp_path) -> None:
+    folder = write_ablation(tmp_path / "tables")
+    table = json.loads((folder / "ablation.json").read_text())
+    write_report([folder], tmp_path / "out")
+    markdown = (tmp_path / "out" / "report.md").read_text("utf-8").replace("\\", "")
+    full, class_level, shuffled = table["rows"]
+    column = re.search(r"\| FG-SA .*? other, tables \|", markdown)
+    assert column is not None
+    counts = ", ".join(f"{k}/40" for k in full["correct"])
+    assert re.search(
+        rf"\| ✓ \| ✓ \| ✓ \| Fine-grained \| \*78.13\* \| \*62.58\* \| \*\*.*\({counts}\)\*\* \|", markdown
+    )
+    assert re.search(r"\| ✓ \| ✓ \| ✓ \| Class-level \| \*76.55 \(−1.58\)\* .*\*\*.* ± .*\*\* \|", markdown)
+    assert "0.00 (class-level text)" in markdown
+    low, high = shuffled["compared"]["interval"]
+    assert f"[{100 * low:+.1f}, {100 * high:+.1f}]".replace("-", "−") in markdown
+    assert "Runs of more than one version of the data stand in this table: data0, data1, data2" in markdown
+    assert "(controls)" not in markdown  # a row without a hypothesis has nothing to expect
+    assert "class_level_text (paper): Worse | much." in markdown
+    assert "report_pictures/ablation_01_differences.svg" in markdown
+    assert class_level["row"] in (tmp_path / "out" / "report_pictures" / "ablation_01_differences.svg").read_text(
+        "utf-8"
+    )
+
+
+def test_a_run_as_training_and_evaluation_leave_it(tiny_arguments, tiny_dataset, tmp_path) -> None:
+    train_fgsgl.main(tiny_arguments)
+    evaluate_fgsgl.main([str(tmp_path / "out"), str(tiny_dataset), "--cache_dir", str(tmp_path / "cache")])
+    argv = ["report", str(tmp_path / "out"), "--data", str(tiny_dataset), "--out", str(tmp_path / "report")]
+    assert cli.main(argv) == 0
+    page = unescaped((tmp_path / "report" / "report.html").read_text("utf-8"))
+    result = json.loads((tmp_path / "out" / "eval_test.json").read_text())["metrics"]
+    assert f"the classifier has {result['correct']} of 8 right" in page
+    assert "Stage 2 begins at epoch 1" in page
+    assert "H(record | class)" in page
+    assert "was not measured" not in page
+    assert page.count("data:image/jpeg") == min(6, sum(n > 0 for n in off_diagonal(result["confusion"])))
+
+
+def off_diagonal(confusion: list[list[int]]) -> list[int]:
+    return [n for true, row in enumerate(confusion) for said, n in enumerate(row) if said != true]
