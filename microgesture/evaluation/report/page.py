@@ -14,6 +14,8 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\uff
 _LONG = re.compile(r"(\S{40})(?=\S)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SHORT = 20
+"""A table of so many rows is not divided between two sheets of paper."""
 SVG = "image/svg+xml"
 SUFFIX = {"image/svg+xml": "svg", "image/jpeg": "jpg"}
 
@@ -180,8 +182,9 @@ def _html_table(table: Table) -> str:
             cells.append(f'<{tag} class="{f"{kind} {own}".strip()}">{_html(text)}</{tag[:2]}>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     label = _html(table.caption)
+    short = " short" if len(rows) <= SHORT else ""
     return (
-        f'<div class="table" role="region" tabindex="0" aria-label="{label}"><table><caption>{label}</caption>'
+        f'<div class="table{short}" role="region" tabindex="0" aria-label="{label}"><table><caption>{label}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
