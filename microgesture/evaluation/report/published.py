@@ -79,8 +79,8 @@ NOTES = (
     "TSM on SMG is the figure that the data set's authors mark with a star; theirs without it is 58.69.",
     "TSM and MS-G3D are N/A on iMiGUE in the table; the data set's authors report 61.10 and 54.91.",
     "MMGC: its title says multi-modal, the table says skeleton.",
-    "On iMiGUE, CVTCL's 66.12 and CLIP-MG's 61.82 are shares of 4,563 clips and of no 4,562; FG-SGL's figures are shares "
-    "of 4,562.",
+    "On iMiGUE, CVTCL's 66.12 and CLIP-MG's 61.82 are shares of 4,563 clips and of no 4,562; FG-SGL's figures are "
+    "shares of 4,562.",
     "On SMG, 78.13, 76.51, 73.22 and 76.55 are k/610 for no whole k, so they were not counted clip by clip on the "
     "610 test clips (78.125 is 500/640: perhaps padded batches). A difference of a few tenths to them means nothing.",
     "The most frequent class alone is 39.8 % of SMG's test split.",
