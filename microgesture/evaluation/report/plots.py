@@ -242,7 +242,7 @@ def reliability(figure: Figure, tables: dict[str, Sequence[dict[str, Any]]]) -> 
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for axis in (above.yaxis, below.xaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    above.legend(loc="upper left")
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8)
     above.grid()
     return 4.4
 
