@@ -97,5 +97,3 @@ def working_on(folder: Path) -> bool:
         except OSError:
             continue
     return False
-
-
