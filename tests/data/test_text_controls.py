@@ -79,6 +79,13 @@ def test_a_controlled_split_has_the_same_clips_with_other_text(tiny_dataset) -> 
     assert read_records(result) != read_records(train)
 
 
+def test_a_split_may_lack_columns_of_fg_text(tiny_dataset) -> None:
+    train = load(tiny_dataset)["train"].remove_columns(["side", "provenance", "confidence"])
+    result = controlled(train, "all", 0.0, 0)
+    assert set(result.column_names) == set(train.column_names)
+    assert told(read_records(result)) == told(read_records(train))
+
+
 def test_entropy_given_the_class_in_closed_form() -> None:
     level = text_level(["a", "b", "c", "c", None, "d"], [0, 0, 1, 1, 1, 2], ["human"] * 4 + ["", "model"])
     assert level["record_bits_given_class"] == pytest.approx(2 / 5, abs=1e-4)  # one bit for the two clips of class 0
