@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather
+from accelerate.utils import gather, parse_flag_from_env
 from tqdm import tqdm
 
 from microgesture import backbones, tiny
@@ -24,17 +25,23 @@ from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, clip_senten
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.data.fg_text import FGText
 from microgesture.data.frame_cache import FrameCache
+from microgesture.evaluation import challenge_files
 from microgesture.evaluation.attributes import attribute_metrics
 from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results
-from microgesture.evaluation.score_file import Scores, clip_names, score_path
+from microgesture.evaluation.score_file import Scores, clip_names, score_path, scores_of, weights_digest
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
 from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
+
+
+def processes() -> PartialState:
+    """The processes that were launched; accelerate joins those on CPUs only when it is told that they are."""
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 @torch.inference_mode()
@@ -50,7 +57,7 @@ def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16
     Returns:
         `(N, C)` and `(N, E)`, float32, on the CPU, the same in every process.
     """
-    state, N = PartialState(), len(clips)
+    state, N = processes(), len(clips)
     world = state.num_processes
     # Process r takes the clips r, r + world, …; those that make all shares equally long are cut off again below.
     share = [i % N for i in range(state.process_index, -(-N // world) * world, world)]
@@ -99,36 +106,31 @@ def evaluate(
 
     Raises:
         ValueError: A split is not there, the checkpoint was trained on other classes, or one to compare with was
-            evaluated on other clips.
+            evaluated on other clips or with other weights than it has now.
         FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
-    to_compare = {str(other): Scores.read(score_path(other, split)) for other in others or []}
-    state = PartialState()
-    model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
-    processor = FGSGLProcessor.from_pretrained(checkpoint)
-    known = [model.config.id2label[number] for number in range(model.config.num_labels)]
-    if known != info.names:
-        raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
-    cache = FrameCache(cache_dir / "frames", processor)
+    to_compare = {str(other): scores_of(other, split) for other in others or []}
     if baselines and "train" not in data:
         raise ValueError(f"{dataset} has no split 'train', which the baselines are trained on; leave out --baselines")
-    tuning = "validation" if split != "validation" and "validation" in data else None
-    wanted = [split, *([tuning] if tuning else []), *(["train"] if baselines else [])]
+    state = processes()
+    model, processor = open_checkpoint(checkpoint, dataset, info)
+    # Lists over the people of the validation split begin like it: no temperature is fitted on what is measured.
+    tuning = ["validation"] if "validation" in data and split.split("_")[0] != "validation" else []
+    cache = FrameCache(cache_dir / "frames", processor)
     clips = {
         name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
-        for name in dict.fromkeys(wanted)
+        for name in dict.fromkeys([split, *tuning, *(["train"] if baselines else [])])
     }
     with state.main_process_first():
         fill_cache(cache, list(clips.values()), quiet=not state.is_main_process)
     logits, embeds = predict(model, processor, clips[split], batch_size)
-    scores = as_scores(dataset, info, split, data[split], logits)
-    validation = None
-    if tuning:
-        held_out = predict(model, processor, clips[tuning], batch_size)[0]
-        validation = as_scores(dataset, info, tuning, data[tuning], held_out)
+    scores, validation = as_scores(dataset, info, split, data[split], logits), None
+    for name in tuning:
+        held_out = predict(model, processor, clips[name], batch_size)[0]
+        validation = as_scores(dataset, info, name, data[name], held_out)
     train = data.get("train")
     columns = {name: data[split][name] for name in ("subject", "amplitude") if name in data[split].column_names}
     result: dict[str, Any] = {"split": split, "official_overlap": info.official_overlap}
@@ -140,12 +142,27 @@ def evaluate(
         }
         result["baselines"] = baseline_metrics(clips, split, info.names) if baselines else {}
         result["comparisons"] = comparisons(scores, to_compare)
+        for name, row in result["comparisons"].items():
+            row["seeds"] = {"first": seed_of(Path(name)), "second": seed_of(checkpoint)}
         if info.leak or read_record(checkpoint).get("leak"):
             result["leak"] = True
-        scores.save(score_path(checkpoint, split))
+        replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result
+
+
+def open_checkpoint(checkpoint: Path, dataset: Path, info: DatasetInfo) -> tuple[Any, Any]:
+    """Network and processor, on this process's device.
+
+    Raises:
+        ValueError: The checkpoint was trained on other classes.
+    """
+    model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(processes().device)
+    known = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    if known != info.names:
+        raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
+    return model, FGSGLProcessor.from_pretrained(checkpoint)
 
 
 def as_scores(dataset: Path, info: DatasetInfo, split: str, rows: datasets.Dataset, logits: torch.Tensor) -> Scores:
@@ -248,6 +265,11 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def seed_of(checkpoint: Path) -> int | None:
+    """The seed of the run that made the checkpoint, `None` where nobody wrote it down."""
+    return read_record(checkpoint).get("arguments", {}).get("seed")
+
+
 def report(result: dict[str, Any], checkpoint: Path, details: bool = False) -> str:
     """The result as a short text, with the losses of the run where the checkpoint has them."""
     lines = [format_result(result, details)]
@@ -272,6 +294,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--compare", type=Path, nargs="+", metavar="OTHER", help="checkpoints evaluated before, to compare with"
     )
+    parser.add_argument(
+        "--challenge", choices=challenge_files.FORMS, help="also write the file that a challenge takes"
+    )
     parser.add_argument("--backbone", help="the published weights trained on, where sentences are not embedded yet")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -280,10 +305,14 @@ def main(argv: list[str] | None = None) -> None:
         args.checkpoint, args.dataset, args.split, args.cache_dir, args.baselines, args.compare, args.backbone,
         args.batch_size,
     )  # fmt: skip
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         print(report(result, args.checkpoint, args.details))
+        if args.challenge:
+            scores = scores_of(args.checkpoint, args.split)
+            groups = [c.group for c in DatasetInfo.read(args.dataset).classes]
+            print(f"to hand in: {challenge_files.hand_in(args.checkpoint, args.challenge, scores, groups)}")
 
 
 if __name__ == "__main__":
     main()
-    PartialState().destroy_process_group()
+    processes().destroy_process_group()

@@ -14,7 +14,7 @@ from microgesture.ablation.runs import Run
 from microgesture.data.clips import write_text
 from microgesture.evaluation.comparison import compare, holm
 from microgesture.evaluation.metrics import classification_metrics
-from microgesture.evaluation.score_file import Scores, same_clips, score_path
+from microgesture.evaluation.score_file import Scores, same_clips, scores_of
 from microgesture.run_record import RECORD_FILE
 
 TABLE = "ablation"
@@ -88,7 +88,7 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
 
 def test_scores(run: Run) -> Scores:
     """The scores of a run on all its test splits as one list of clips."""
-    parts = [Scores.read(score_path(run.output, split)) for split in run.test[1]]
+    parts = [scores_of(run.output, split) for split in run.test[1]]
     clips = tuple(f"{part.split}/{clip}" for part in parts for clip in part.clips)
     labels, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits"))
     subjects = tuple(subject for part in parts for subject in part.subjects)

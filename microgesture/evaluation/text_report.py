@@ -63,10 +63,10 @@ def _class_groups(class_groups: dict[str, Any]) -> list[str]:
 
 
 def _calibration(calibration: dict[str, Any], details: bool) -> list[str]:
-    lines = [f"{'calibration':<32}  ECE  Brier    NLL"]
+    lines = [f"{'calibration':<34}  ECE  Brier    NLL"]
     for row in calibration.values():
         name = "as it is" if row is calibration["plain"] else f"temperature {row['temperature']:.3g} (validation)"
-        lines.append(f"  {name:<28} {row['ece']:>6.3f} {row['brier']:>6.3f} {row['nll']:>6.3f}")
+        lines.append(f"  {name:<30} {row['ece']:>6.3f} {row['brier']:>6.3f} {row['nll']:>6.3f}")
     best = list(calibration.values())[-1]
     risk = best["risk_coverage"]
     cells = [f"{p['answered'] - p['correct']}/{p['answered']}" for p in risk["curve"]]
@@ -115,6 +115,13 @@ def _of(part: dict[str, int], guess: str) -> str:
     return f"{part[guess]}/{part['total']}"
 
 
+def _seeds(row: dict[str, Any]) -> str:
+    seeds = list(row.get("seeds", {}).values())
+    if seeds and None not in seeds and len(set(seeds)) > 1:
+        return f"one run each, of seeds {seeds[0]} and {seeds[1]}, so the seeds differ as well"
+    return "one run each, so other seeds may say otherwise"
+
+
 def _comparisons(rows: dict[str, Any]) -> list[str]:
     lines = []
     for name, row in rows.items():
@@ -123,7 +130,7 @@ def _comparisons(rows: dict[str, Any]) -> list[str]:
             "",
             f"compared with {name}: {row['correct']['second'][0]}/{N} against {row['correct']['first'][0]}/{N}",
         ]
-        lines.append(f"  difference in {row['metric']}: {100 * row['difference']:+.1f} points")
+        lines.append(f"  difference in {row['metric']}: {100 * row['difference']:+.1f} points; {_seeds(row)}")
         if row["interval"] is None:
             each = [f"{s} {100 * p['difference']:+.1f} ({p['clips']} clips)" for s, p in row["per_subject"].items()]
             lines.append(

@@ -13,7 +13,7 @@ from microgesture.ablation.plan import read_plan
 from microgesture.ablation.runs import Run
 from microgesture.ablation.table import make_table, write_table
 from microgesture.evaluation.comparison import compare, holm
-from microgesture.evaluation.score_file import Scores, score_path
+from microgesture.evaluation.score_file import Scores, score_path, weights_digest
 
 PEOPLE = [f"p{n // 3}" for n in range(30)]
 LABELS = np.arange(30) % 3
@@ -37,7 +37,8 @@ def make_run(folder: Path, row: str, seed: int, names: list[str] | None = None) 
     names = names or [f"{n}.mp4" for n in range(30)]
     for split, part in zip(SPLITS, (slice(0, 18), slice(18, 30)), strict=True):
         Scores(
-            "x", split, ("a", "b", "c"), tuple(names[part]), tuple(PEOPLE[part]), LABELS[part], logits[part]
+            "x", split, ("a", "b", "c"), tuple(names[part]), tuple(PEOPLE[part]), LABELS[part], logits[part],
+            weights_digest(output),
         ).save(score_path(output, split))  # fmt: skip
     record = {
         "commit": "abc", "data_fingerprint": "d1", "versions": {"torch": "2"}, "train_seconds": 60.0 * (seed + 1),
