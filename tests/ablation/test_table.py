@@ -92,6 +92,12 @@ def test_the_markdown_has_a_line_per_row_and_says_what_class_level_is(plan, tmp_
     assert json.loads((tmp_path / "ablation.json").read_text())["train_hours"] == pytest.approx(0.1)
 
 
+def test_what_a_search_found_stands_with_the_row(plan, tmp_path) -> None:
+    run = make_run(tmp_path, "coarse", 0)
+    (tmp_path / "coarse" / "search.json").write_text('{"best": {"lambda_cp": 0.25}}')
+    assert make_table(plan, [run])["rows"][0]["fields"] == {"fg_text": "class", "lambda_cp": 0.25}
+
+
 def test_runs_on_different_clips_are_not_compared(plan, tmp_path) -> None:
     runs = [make_run(tmp_path, "full", 0), make_run(tmp_path, "coarse", 0, [f"other{n}.mp4" for n in range(30)])]
     with pytest.raises(ValueError, match="hold other clips"):
