@@ -11,10 +11,11 @@ import numpy as np
 
 from microgesture.ablation.plan import Plan, Row
 from microgesture.ablation.runs import Run
+from microgesture.ablation.search import RESULT
 from microgesture.data.clips import write_text
 from microgesture.evaluation.comparison import compare, holm
 from microgesture.evaluation.metrics import classification_metrics
-from microgesture.evaluation.score_file import Scores, same_clips, score_path
+from microgesture.evaluation.score_file import Scores, same_clips, scores_of
 from microgesture.run_record import RECORD_FILE
 
 TABLE = "ablation"
@@ -67,7 +68,8 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
         seeds = sorted(seed for name, seed in scores if name == row.name)
         if seeds:
             mine = {seed: scores[row.name, seed] for seed in seeds}
-            about = _summary(row, mine, [records[row.name, seed] for seed in seeds])
+            folder = next(run.output.parent for run in runs if run.row == row.name)
+            about = _summary(row, mine, [records[row.name, seed] for seed in seeds], _searched(folder))
             rows.append(about | {"compared": _compared(plan, row, scores, seeds)})
     adjusted = holm([row["compared"] and row["compared"]["p"] for row in rows])
     for about, p in zip(rows, adjusted, strict=True):
@@ -88,7 +90,7 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
 
 def test_scores(run: Run) -> Scores:
     """The scores of a run on all its test splits as one list of clips."""
-    parts = [Scores.read(score_path(run.output, split)) for split in run.test[1]]
+    parts = [scores_of(run.output, split) for split in run.test[1]]
     clips = tuple(f"{part.split}/{clip}" for part in parts for clip in part.clips)
     labels, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits"))
     subjects = tuple(subject for part in parts for subject in part.subjects)
@@ -99,7 +101,15 @@ def _record(run: Run) -> dict[str, Any]:
     return dict(json.loads((run.output / RECORD_FILE).read_text(encoding="utf-8")))
 
 
-def _summary(row: Row, scores: dict[int, Scores], records: list[dict[str, Any]]) -> dict[str, Any]:
+def _searched(folder: Path) -> dict[str, Any]:
+    """What a search found for the row; nothing where there was none."""
+    path = folder / RESULT
+    return dict(json.loads(path.read_text(encoding="utf-8"))["best"]) if path.is_file() else {}
+
+
+def _summary(
+    row: Row, scores: dict[int, Scores], records: list[dict[str, Any]], searched: dict[str, Any]
+) -> dict[str, Any]:
     """One row: `seeds`, k of N of each, mean and deviation of both metrics, wall time, and how fine its text was."""
     figures = [classification_metrics(s.logits.argmax(1), s.labels, list(s.classes)) for s in scores.values()]
     keys = [entry["fg_keys"] for record in records for entry in record["log"] if "fg_keys" in entry]
@@ -107,7 +117,7 @@ def _summary(row: Row, scores: dict[int, Scores], records: list[dict[str, Any]])
         "row": row.name,
         "group": row.group,
         "hypothesis": row.hypothesis,
-        "fields": row.fields,
+        "fields": row.fields | searched,
         "seeds": list(scores),
         "correct": [f["correct"] for f in figures],
         "total": figures[0]["total"],

@@ -37,7 +37,7 @@ def controlled(train: datasets.Dataset, shuffle: str, noise: float, seed: int) -
     if shuffle != "none":
         records = shuffled(records, train["label"] if shuffle == "class" else [0] * len(train), seed)
     records = noisy(records, noise, seed)
-    for name in TEXT_FIELDS:
+    for name in (name for name in TEXT_FIELDS if name in train.column_names):
         values = [getattr(record, name) if record else None for record in records]
         train = train.remove_columns(name).add_column(name, values, feature=train.features[name])
     return train
@@ -45,7 +45,7 @@ def controlled(train: datasets.Dataset, shuffle: str, noise: float, seed: int) -
 
 def read_records(rows: datasets.Dataset) -> Records:
     """The FG-Text record of each row."""
-    return [FGText.from_mapping(row) for row in rows.select_columns(list(TEXT_FIELDS))]
+    return [FGText.from_mapping(row) for row in rows.remove_columns("video")]
 
 
 def shuffled(records: Records, groups: Sequence[Hashable], seed: int) -> Records:
