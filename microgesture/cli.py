@@ -153,6 +153,27 @@ def annotate_apply(args: argparse.Namespace) -> None:
     print(f"{args.folder}: {', '.join(f'{number} {what}' for what, number in counts.items())}")
 
 
+def annotate_propose(args: argparse.Namespace) -> None:
+    """Proposes records from keypoints, and says what was left out and what cannot be told."""
+    import video_fgsgl
+    from microgesture.annotation.proposals import cannot_judge
+    from microgesture.annotation.proposing import propose_all, refuse_words_of_people
+    from microgesture.annotation.records import write_records
+
+    refuse_words_of_people(args.out)
+    records, without, layouts = propose_all(args.folder, video_fgsgl.probe, args.split)
+    for reason, count in without.most_common():
+        print(f"left out: {count} clips, {reason}")
+    for layout in layouts:
+        words = "; ".join(f"{attribute}: {', '.join(words)}" for attribute, words in cannot_judge(layout).items())
+        print(f"never proposed from {layout.name}: {words}")
+    if not records:
+        raise ValueError("no record can be proposed, so nothing is written")
+    write_records(args.out, records)
+    print(f"{len(records)} proposed records: {args.out}")
+    print(f"next: microgesture annotate apply {args.folder} {args.out}")
+
+
 def add_annotate(commands: argparse._SubParsersAction) -> None:
     """The command line of `microgesture annotate`."""
     group = commands.add_parser(
@@ -197,6 +218,17 @@ def add_annotate(commands: argparse._SubParsersAction) -> None:
     use.add_argument("folder", type=Path, help="the data set")
     use.add_argument("records", type=Path, help="the table that `annotate import` or `annotate adjudicate` wrote")
     use.set_defaults(run=annotate_apply)
+    rules = group.add_parser(
+        "propose", help="propose words from keypoints, by rules",
+        description="Proposes each clip's words from its keypoints, by fixed rules that do not look at the class: "
+        "which part moves, what the hand is at, which way it goes, in what manner. Proposals are often wrong "
+        "(docs/log.md says how often), are marked as a model's, and never replace the words of people.",
+    )  # fmt: skip
+    rules.add_argument("folder", type=Path, help="the data set, with keypoints")
+    rules.add_argument("--out", type=Path, required=True, metavar="TABLE",
+                       help="the table to write, e.g. proposed.jsonl")  # fmt: skip
+    rules.add_argument("--split", nargs="+", default=[], metavar="NAME", help="only these splits, e.g. train")
+    rules.set_defaults(run=annotate_propose)
 
 
 def push(args: argparse.Namespace) -> None:
