@@ -26,6 +26,11 @@ UPRIGHT = 0.6  # share of the largest part of a trunk's way from which its heigh
 KNEE_UP = 0.6  # share of its extent by which a knee that swings rises: legs are raised from standing
 LEAST_CLEAR = 0.05  # so that one doubt does not hide all else
 
+NEVER_IN_THIS_MANNER = (
+    "brush", "interlace", "steeple", "withdraw", "straighten", "press", "inflate", "bite", "manipulate", "turn",
+    "tilt", "nod", "point", "spread", "pat", "knock", "catch", "lift",
+)  # fmt: skip
+"""Motion types that no rule gives: fingers, objects, the face, or what is meant by a movement."""
 UNSIDED = {"left": "sideways", "right": "sideways", "clockwise": "circular", "counter_clockwise": "circular"}
 """What is left of a direction where nobody knows whether the recordings are mirrored."""
 MOTIONS = {
@@ -85,6 +90,7 @@ def cannot_judge(layout: Layout) -> dict[str, Sequence[str]]:
         + ([] if fingers else ["suprasternal_notch", "collar"])
         + (["head"] if face else ["eyes", "forehead", "face", "mouth", "jaw", "ear", "hair"])
         + ([] if hips else ["leg"]),
+        "motion_type": list(NEVER_IN_THIS_MANNER),
         "direction": ["circular"] + ([] if layout.unit == "metres" else ["forward", "backward"]),
     }
 
