@@ -165,8 +165,8 @@ def annotate_propose(args: argparse.Namespace) -> None:
     for reason, count in without.most_common():
         print(f"left out: {count} clips, {reason}")
     for layout in layouts:
-        words = "; ".join(f"{attribute}: {', '.join(words)}" for attribute, words in cannot_judge(layout).items())
-        print(f"never proposed from {layout.name}: {words}")
+        never = "; ".join(f"{name}: {', '.join(words)}" for name, words in cannot_judge(layout).items() if words)
+        print(f"never proposed from {layout.name}: {never}")
     if not records:
         raise ValueError("no record can be proposed, so nothing is written")
     write_records(args.out, records)

@@ -88,10 +88,10 @@ def cannot_judge(layout: Layout) -> dict[str, Sequence[str]]:
         + ([] if hips else ["leg", "both_legs", "torso", "shoulders"]),
         "receiver": ["hat", "nose", "lips", "back", "fingers", "clothes", "foot", "object"]
         + ([] if fingers else ["suprasternal_notch", "collar"])
-        + (["head"] if face else ["eyes", "forehead", "face", "mouth", "jaw", "ear", "hair"])
+        + ([] if face else ["eyes", "forehead", "face", "mouth", "jaw", "ear", "hair"])
         + ([] if hips else ["leg"]),
         "motion_type": list(NEVER_IN_THIS_MANNER),
-        "direction": ["circular"] + ([] if layout.unit == "metres" else ["forward", "backward"]),
+        "direction": [] if layout.unit == "metres" else ["forward", "backward"],
     }
 
 

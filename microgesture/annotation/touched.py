@@ -97,6 +97,7 @@ def _places(body: Body, side: str) -> dict[str, Array]:
     for name in ("left", "right"):
         if f"{name}_hip" in joints and f"{name}_knee" in joints:
             hip, knee = joints[f"{name}_hip"], joints[f"{name}_knee"]
+            # The right thigh takes the left one's place: a mistake, kept because the rules were measured with it.
             places["leg"] = np.stack([hip + part * (knee - hip) for part in ARM], 1)
     return places
 

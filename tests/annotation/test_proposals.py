@@ -232,3 +232,25 @@ def test_what_a_layout_cannot_show_is_said_and_never_proposed(name):
     for gesture in (*GESTURES, out_and_back((0.5, 0, 1.7))):
         text = propose(person(name, gesture), read_layout(name), 30.0, False)
         assert all(getattr(text, attribute) not in listed for attribute, listed in never.items())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_whatever_the_numbers_are_there_is_a_record_or_a_reason(name):
+    rng, layout = np.random.default_rng(0), read_layout(name)
+    never, made = cannot_judge(layout), 0
+    for number in range(25):
+        frames = int(rng.integers(5, 60))
+        steps = rng.normal(0, 1, (frames, len(layout.names), 3)) * rng.choice([0, 0.01, 1, 20])
+        points = np.cumsum(steps, 0) + rng.normal(400, 200, (1, len(layout.names), 3))
+        if layout.unit == "pixels":
+            points[..., 2] = 1.0
+        points[:, rng.random(len(layout.names)) < rng.choice([0, 0.1])] = 0
+        points[rng.random(points.shape[:2]) < rng.choice([0, 0.1])] = np.nan
+        try:
+            text = propose(points, layout, float(rng.choice([10, 25, 60])), (True, False, "unknown")[number % 3])
+        except UnseenError:
+            continue
+        made += 1
+        assert all(getattr(text, attribute) not in listed for attribute, listed in never.items())
+    assert made > 4
