@@ -36,6 +36,8 @@ MEDIA = "clips"
 REPEATED = 10
 """One clip of so many comes twice."""
 ELAN_CODER = "coder_1"
+CODER_NAME = re.compile(r"\w[\w.-]*")
+"""What can be the name of a coder's folder or file."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def _check(out: Path, clips: Sequence[Source], tool: str, coders: Sequence[str])
         raise FileExistsError(f"{out} exists and is not an empty folder: remove it or name another one")
     if not clips:
         raise ValueError("there is no clip to code")
-    bad = [name for name in coders if not re.fullmatch(r"\w[\w.-]*", name) or name == MEDIA]
+    bad = [name for name in coders if not CODER_NAME.fullmatch(name) or name == MEDIA]
     if bad or len(set(coders)) < len(coders):
         raise ValueError(
             f"coders {', '.join(coders)}: each needs a name of their own of letters, digits, dots and dashes, not "
