@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgesture.annotation.records import CodedClip, refuse
-from microgesture.data.fg_text import ATTRIBUTES, SPECIAL
+from microgesture.data.fg_text import ATTRIBUTES, SPECIAL, FGText
 from microgesture.evaluation.coefficients import (
     DRAWS,
     MISSING,
@@ -178,9 +178,9 @@ def agreement(records: Sequence[CodedClip], by: str = "subject", *, draws: int =
     )
 
 
-def words_of(record: CodedClip) -> dict[str, str]:
+def words_of(text: FGText) -> dict[str, str]:
     """What a record says, by field."""
-    said = {name: word for name in FIELDS[:-1] if (word := getattr(record.text, name)) is not None}
+    said = {name: word for name in FIELDS[:-1] if (word := getattr(text, name)) is not None}
     if all(name in said for name in ATTRIBUTES):
         said[WHOLE] = " ".join(said[name] for name in ATTRIBUTES)
     return said
@@ -269,7 +269,7 @@ def _units(records: Sequence[CodedClip]) -> list[Unit]:
     for record in records:
         by_clip[record.clip.key].append(record)
     return [
-        Unit(clip_name(several[0]), _clusters(several[0]), {str(r.text.coder): words_of(r) for r in several})
+        Unit(clip_name(several[0]), _clusters(several[0]), {str(r.text.coder): words_of(r.text) for r in several})
         for several in by_clip.values()
     ]
 
@@ -281,7 +281,7 @@ def _themselves(records: Sequence[CodedClip], by: str, *, draws: int, seed: int)
     units: dict[str, list[Unit]] = defaultdict(list)
     for (coder, _), two in looks.items():
         if len(two) == 2:
-            said = {str(look): words_of(record) for look, record in two.items()}
+            said = {str(look): words_of(record.text) for look, record in two.items()}
             units[coder].append(Unit(clip_name(two[1]), _clusters(two[1]), said))
     found = []
     for coder in sorted(units):

@@ -12,6 +12,7 @@ from microgesture.annotation.agreement import (
     FieldAgreement,
     PairAgreement,
 )
+from microgesture.annotation.segments_agreement import SegmentAgreement, Settings
 from microgesture.evaluation.coefficients import Estimate
 
 MOST_CONFUSED, MOST_CLIPS, SIDE_BY_SIDE = 8, 10, 4
@@ -50,10 +51,10 @@ def as_text(found: Agreement) -> str:
     return "\n\n".join(parts)
 
 
-def field_table(fields: Sequence[FieldAgreement]) -> str:
+def field_table(fields: Sequence[FieldAgreement], counted: str = "clips") -> str:
     """One line per field; below it, why figures are missing."""
     columns = ["same", *(["cohen"] if fields[0].cohen else []), "fleiss", "alpha"]
-    rows = [["", "clips", *(NAMES[column] for column in columns)]]
+    rows = [["", counted, *(NAMES[column] for column in columns)]]
     for one in fields:
         shown = [show(getattr(one, column), percent=column == "same") for column in columns]
         rows.append([one.field, str(one.same.units), *shown])
@@ -101,17 +102,54 @@ def _first(shown: int, count: int) -> str:
     return f"the first {shown} of {count}" if count > shown else f"all {count}"
 
 
-def clips_text(disagreements: Sequence[Disagreement]) -> list[str]:
-    """The clips that coders agree on least."""
+def clips_text(disagreements: Sequence[Disagreement], what: str = "Clips") -> list[str]:
+    """The clips, or movements, that coders agree on least."""
     if not disagreements:
         return []
-    lines = [f"Clips that coders do not agree on, worst first ({_first(MOST_CLIPS, len(disagreements))})"]
+    lines = [f"{what} that coders do not agree on, worst first ({_first(MOST_CLIPS, len(disagreements))})"]
     for one in disagreements[:MOST_CLIPS]:
-        lines.append(f"  {one.name} ({one.subject}): {100 * one.score:.0f} % of the words differ")
+        who = f" ({one.subject})" if one.subject not in one.name else ""
+        lines.append(f"  {one.name}{who}: {100 * one.score:.0f} % of the words differ")
         for name, said in one.said.items():
             words = " | ".join(f"{word} ({', '.join(coders)})" for word, coders in said.items())
             lines.append(f"      {name}: {words}")
     return ["\n".join(lines)]
+
+
+def segments_as_text(found: SegmentAgreement, settings: Settings) -> str:
+    """The report of one pair of coders who marked movements in time."""
+    one, other = found.coders
+    rows = [
+        ["movements that match one to one", show(found.both, percent=True)],
+        ["  mean overlap (IoU) of those", show(found.iou)],
+        [f"beginnings within {settings.tolerance:g} s", show(found.onsets, percent=True)],
+        [f"ends within {settings.tolerance:g} s", show(found.offsets, percent=True)],
+        ["Cohen's κ per unit of time: movement or not", show(found.units["marked"])],
+        ["Cohen's κ per unit of time: which movement", show(found.units["label"])],
+    ]
+    figures = (found.both, found.iou, found.onsets, found.offsets, *found.units.values())
+    lines = [
+        f"{one} marked {found.marked[0]} movements, {other} {found.marked[1]}; {found.matched} match (they overlap by "
+        f"at least {settings.iou:g}, IoU)",
+        columns_of(rows),
+        *_reasons({(row[0].strip(), ""): figure for row, figure in zip(rows, figures, strict=True)}),
+        f"A unit of time is {settings.unit:g} s; {found.seconds:g} s were compared, up to the last end that anybody "
+        "marked.",
+    ]
+    if found.later:
+        lines.append(f"Where movements match, those of {other} begin {_late(found.later[0])} and end "
+                     f"{_late(found.later[1])}, in the mean.")  # fmt: skip
+    parts = ["\n".join(lines)]
+    if found.matched and found.fields:
+        parts.append("What movements that match are called\n" + field_table(found.fields, "number"))
+    parts += confused_text(found.confused) + clips_text(found.disagreements, "Movements")
+    return "\n\n".join(parts)
+
+
+def _late(seconds: float) -> str:
+    if round(abs(seconds), 3) == 0:
+        return "at the same time"
+    return f"{abs(seconds):.3f} s {'later' if seconds > 0 else 'earlier'}"
 
 
 def _head(found: Agreement) -> str:
@@ -186,7 +224,8 @@ def _reasons(figures: dict[tuple[str, str], Estimate]) -> list[str]:
     notes = []
     for why, rows in about.items():
         if len({tuple(columns) for columns in rows.values()}) == 1:
-            listed = f"{', '.join(rows)} ({', '.join(next(iter(rows.values())))})"
+            columns = ", ".join(next(iter(rows.values())))
+            listed = ", ".join(rows) + (f" ({columns})" if columns else "")
         else:
             listed = "; ".join(f"{row} ({', '.join(columns)})" for row, columns in rows.items())
         notes.append(f"{listed}: {why}.")

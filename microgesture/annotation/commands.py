@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,68 @@ def apply_records(args: argparse.Namespace) -> None:
     print(f"{args.folder}: {', '.join(f'{number} {what}' for what, number in counts.items())}")
 
 
+def measure_agreement(args: argparse.Namespace) -> None:
+    """Says how well coders agree."""
+    timed = [path.suffix.lower() == ".eaf" or path.is_dir() for path in args.files]
+    if any(timed) != all(timed):
+        raise ValueError("give either tables of records (.jsonl) or ELAN files (.eaf), not both at once")
+    found, text = (_timed_agreement if any(timed) else _record_agreement)(args)
+    print(text)
+    if args.json is not None:
+        from microgesture.data.clips import write_text
+
+        write_text(args.json, json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+
+
+def _record_agreement(args: argparse.Namespace) -> tuple[Any, str]:
+    from microgesture.annotation.agreement import agreement
+    from microgesture.annotation.agreement_text import as_text
+    from microgesture.annotation.records import read_records
+
+    records = [record for path in args.files for record in read_records(path)]
+    found = agreement(records, args.by, seed=args.seed)
+    return asdict(found), as_text(found)
+
+
+def _timed_agreement(args: argparse.Namespace) -> tuple[Any, str]:
+    from microgesture.annotation.agreement_text import segments_as_text
+    from microgesture.annotation.elan_codings import read_codings
+    from microgesture.annotation.segments_agreement import Settings, segment_agreement
+
+    settings = Settings(args.iou, args.tolerance, args.unit, args.by, seed=args.seed)
+    found = segment_agreement(read_codings(args.files, args.tier), settings)
+    whole = {"settings": asdict(settings), "pairs": [asdict(one) for one in found]}
+    return whole, "\n\n\n".join(segments_as_text(one, settings) for one in found)
+
+
+def adjudicate_records(args: argparse.Namespace, reader: Any) -> None:
+    """Brings the records of several coders to one per clip."""
+    from microgesture.annotation.adjudication import ALONE, MAJORITY, TIE, UNANIMOUS, Places, adjudicate, write
+    from microgesture.annotation.records import read_records
+
+    places = Places.beside(args.out, args.ties)
+    verdicts, without = adjudicate([read_records(path) for path in args.records])
+    key = write(places, args.folder, verdicts, reader, tool=args.format, coders=args.coders, seed=args.seed)
+    counts = Counter(one.outcome for one in verdicts)
+    outcomes = ", ".join(f"{counts[name]} {name}" for name in (UNANIMOUS, MAJORITY, ALONE, TIE) if counts[name])
+    print(f"{len(verdicts)} clips: {outcomes}")
+    for what, count in without.items():
+        print(f"without a vote: {count} {what if what == 'second looks' else f'records of provenance {what}'}")
+    print(f"{len(verdicts) - counts[TIE]} records: {args.out}; who said what of every clip: {places.votes}")
+    if key is None:
+        print(f"next: microgesture annotate apply {args.folder} {args.out}")
+        return
+    tables = " ".join(map(str, args.records))
+    print(f"{counts[TIE]} clips go back to {_whom(key)}: {places.ties / 'READ_ME.txt'} says how")
+    print(f"when they are coded: microgesture annotate import {places.ties} ... --out round_2.jsonl")
+    print(f"then: microgesture annotate adjudicate {args.folder} {tables} round_2.jsonl --out another_name.jsonl")
+
+
+def _whom(key: Any) -> str:
+    named = sorted({item.coder for item in key.items if item.coder})
+    return ", ".join(named) or "the coders"
+
+
 def add(commands: Any, video_reader: Callable[[], Any]) -> None:
     """Adds `annotate` and its steps to a command line.
 
@@ -53,11 +118,14 @@ def add(commands: Any, video_reader: Callable[[], Any]) -> None:
     """
     group = commands.add_parser(
         "annotate", help="have people describe clips (FG-Text), and use what they wrote",
-        description="Have people describe clips: export a folder for coders, import what they wrote, apply it to the "
-        "data set. They work in Label Studio (in the browser) or in ELAN, both free.",
+        description="Have people describe clips: export a folder for coders, import what they wrote, see how well "
+        "they agree, bring their words to one record per clip, apply these to the data set. They work in Label Studio "
+        "(in the browser) or in ELAN, both free.",
     ).add_subparsers(required=True, metavar="STEP")  # fmt: skip
     _add_export(group, video_reader)
     _add_import(group)
+    _add_agreement(group)
+    _add_adjudicate(group, video_reader)
     _add_apply(group)
 
 
@@ -94,6 +162,60 @@ def _add_import(group: Any) -> None:
                       ".eaf files in the folder)")  # fmt: skip
     read.add_argument("--out", type=Path, required=True, help="the table to write, e.g. records.jsonl")
     read.set_defaults(run=import_records)
+
+
+def _add_agreement(group: Any) -> None:
+    see = group.add_parser(
+        "agreement", help="see how well coders agree, and where they do not",
+        description="Says how well coders agree: on the words that they wrote (the tables of `annotate import`), or "
+        "on the movements that they marked in time (ELAN files). Percentage agreement, Cohen's and Fleiss' kappa and "
+        "Krippendorff's alpha, each with a 95 % interval; then the words that are confused and the clips that coders "
+        "agree on least. Only what coders wrote themselves counts, at their first look; clips that came twice tell "
+        "how well coders agree with themselves.",
+    )  # fmt: skip
+    see.add_argument("files", type=Path, nargs="+", metavar="FILE",
+                     help="tables of records; or one .eaf file with the tiers of several coders, or an .eaf file of "
+                     "each coder, or a folder of each coder with the same file names")  # fmt: skip
+    see.add_argument("--by", choices=("subject", "recording"), default="subject",
+                     help="draw whole subjects or whole recordings for the intervals (default: subject)")  # fmt: skip
+    see.add_argument("--json", type=Path, metavar="FILE", help="also write everything, every clip included, to a file")
+    see.add_argument("--seed", type=int, default=0, help="other draws with another number")
+    timed = see.add_argument_group("movements marked in time (ELAN)")
+    timed.add_argument("--tier", action="append", default=[], metavar="NAME",
+                       help="tier with the movements (may stand several times): its name, what stands before an @ in "
+                       "it, or its type (default: the tiers without a parent, if they are of one type)")  # fmt: skip
+    timed.add_argument("--iou", type=float, default=0.5, metavar="SHARE",
+                       help="two movements are one from this overlap on: what they share, by what either covers "
+                       "(default: 0.5)")  # fmt: skip
+    timed.add_argument("--tolerance", type=float, default=0.2, metavar="SECONDS",
+                       help="beginnings, and ends, are the same within so much (default: 0.2)")  # fmt: skip
+    timed.add_argument("--unit", type=float, default=0.1, metavar="SECONDS",
+                       help="unit of time that kappa is counted in (default: 0.1)")  # fmt: skip
+    see.set_defaults(run=measure_agreement)
+
+
+def _add_adjudicate(group: Any, video_reader: Callable[[], Any]) -> None:
+    one = group.add_parser(
+        "adjudicate", help="bring the records of several coders to one per clip, by majority",
+        description="Brings the records of several coders to one per clip. For each question the word counts that "
+        "more than half of those who answered gave. Clips without such a word for one of the four attributes or the "
+        "side go back to the coders as a new export, blind and in random order. Every coder's words are kept in a "
+        "table of votes. Nothing is overwritten.",
+    )  # fmt: skip
+    one.add_argument("folder", type=Path, help="the data set")
+    one.add_argument("records", type=Path, nargs="+", metavar="RECORDS",
+                     help="tables of `annotate import`, those of later rounds last: what a coder wrote in a later one "
+                     "replaces what they wrote about the same clip before")  # fmt: skip
+    one.add_argument("--out", type=Path, required=True, metavar="TABLE",
+                     help="the table to write, e.g. final.jsonl; final_votes.jsonl is written beside it")  # fmt: skip
+    one.add_argument("--ties", type=Path, metavar="FOLDER",
+                     help="the folder to make for the clips that go back (default: final_ties)")  # fmt: skip
+    one.add_argument("--coders", nargs="+", default=[], metavar="NAME",
+                     help="who gets these clips, e.g. somebody new (default: those who wrote about them)")  # fmt: skip
+    one.add_argument("--format", choices=("label-studio", "elan"), default="label-studio",
+                     help="for which tool (default: label-studio)")  # fmt: skip
+    one.add_argument("--seed", type=int, default=0, help="another order with another number")
+    one.set_defaults(run=lambda args: adjudicate_records(args, video_reader()))
 
 
 def _add_apply(group: Any) -> None:
