@@ -12,7 +12,7 @@ from microgesture.annotation.agreement import (
     FieldAgreement,
     PairAgreement,
 )
-from microgesture.annotation.segments_agreement import SegmentAgreement, Settings
+from microgesture.annotation.segments_agreement import NOTHING, SegmentAgreement, Settings
 from microgesture.evaluation.coefficients import Estimate
 
 MOST_CONFUSED, MOST_CLIPS, SIDE_BY_SIDE = 8, 10, 4
@@ -37,7 +37,7 @@ def as_text(found: Agreement) -> str:
         parts.append(_nothing_between(found))
     else:
         parts.append("Between coders\n" + field_table(found.fields))
-        parts.append("\n".join([HOW_TO_READ, *_intervals(found), *_answers(found.fields)]))
+        parts.append("\n".join([HOW_TO_READ, *_intervals(found.by, found.clusters), *_answers(found.fields)]))
     if found.pairs:
         parts.append("Each pair of coders: Cohen's κ\n" + pair_tables(found.pairs, "cohen"))
     if found.themselves:
@@ -108,8 +108,10 @@ def clips_text(disagreements: Sequence[Disagreement], what: str = "Clips") -> li
         return []
     lines = [f"{what} that coders do not agree on, worst first ({_first(MOST_CLIPS, len(disagreements))})"]
     for one in disagreements[:MOST_CLIPS]:
-        who = f" ({one.subject})" if one.subject not in one.name else ""
-        lines.append(f"  {one.name}{who}: {100 * one.score:.0f} % of the words differ")
+        who = f" ({one.subject})" if not one.name.startswith(one.subject) else ""
+        alone = any(NOTHING in said for said in one.said.values())
+        how = "one coder only" if alone else f"{100 * one.score:.0f} % of the words differ"
+        lines.append(f"  {one.name}{who}: {how}")
         for name, said in one.said.items():
             words = " | ".join(f"{word} ({', '.join(coders)})" for word, coders in said.items())
             lines.append(f"      {name}: {words}")
@@ -133,6 +135,7 @@ def segments_as_text(found: SegmentAgreement, settings: Settings) -> str:
         f"at least {settings.iou:g}, IoU)",
         columns_of(rows),
         *_reasons({(row[0].strip(), ""): figure for row, figure in zip(rows, figures, strict=True)}),
+        *_intervals(settings.by, found.clusters),
         f"A unit of time is {settings.unit:g} s; {found.seconds:g} s were compared, up to the last end that anybody "
         "marked.",
     ]
@@ -179,10 +182,12 @@ def _nothing_between(found: Agreement) -> str:
            "clips for all coders (`microgesture annotate export --coders NAME NAME`)."  # fmt: skip
 
 
-def _intervals(found: Agreement) -> list[str]:
-    lines = [f"In brackets: 95 % intervals, from drawing whole {found.by}s ({found.clusters}) again and again."]
-    if 1 < found.clusters < FEW_CLUSTERS:
-        lines.append(f"With fewer than {FEW_CLUSTERS} {found.by}s they are rough, and rather too narrow.")
+def _intervals(by: str, clusters: int) -> list[str]:
+    lines = [f"In brackets: 95 % intervals, from drawing whole {by}s ({clusters}) again and again."]
+    if clusters < 2:
+        return []
+    if clusters < FEW_CLUSTERS:
+        lines.append(f"With fewer than {FEW_CLUSTERS} {by}s they are rough, and rather too narrow.")
     return lines
 
 
@@ -217,6 +222,9 @@ def _who(one: PairAgreement) -> str:
 
 def _reasons(figures: dict[tuple[str, str], Estimate]) -> list[str]:
     """Why figures or intervals are missing, each reason once."""
+    if len({estimate.why for estimate in figures.values()}) == 1:
+        why = next(iter(figures.values())).why
+        return [f"All of these: {why}."] if why else []
     about: dict[str, dict[str, list[str]]] = {}
     for (row, column), estimate in figures.items():
         if estimate.why:

@@ -76,9 +76,11 @@ def _timed_agreement(args: argparse.Namespace) -> tuple[Any, str]:
     from microgesture.annotation.segments_agreement import Settings, segment_agreement
 
     settings = Settings(args.iou, args.tolerance, args.unit, args.by, seed=args.seed)
-    found = segment_agreement(read_codings(args.files, args.tier), settings)
-    whole = {"settings": asdict(settings), "pairs": [asdict(one) for one in found]}
-    return whole, "\n\n\n".join(segments_as_text(one, settings) for one in found)
+    recordings = read_codings(args.files, args.tier)
+    found = segment_agreement(recordings, settings)
+    notes = [one.note for one in recordings if one.note]
+    whole = {"settings": asdict(settings), "notes": notes, "pairs": [asdict(one) for one in found]}
+    return whole, "\n\n\n".join([*notes, *(segments_as_text(one, settings) for one in found)])
 
 
 def adjudicate_records(args: argparse.Namespace, reader: Any) -> None:
@@ -100,8 +102,9 @@ def adjudicate_records(args: argparse.Namespace, reader: Any) -> None:
         return
     tables = " ".join(map(str, args.records))
     print(f"{counts[TIE]} clips go back to {_whom(key)}: {places.ties / 'READ_ME.txt'} says how")
-    print(f"when they are coded: microgesture annotate import {places.ties} ... --out round_2.jsonl")
-    print(f"then: microgesture annotate adjudicate {args.folder} {tables} round_2.jsonl --out another_name.jsonl")
+    again = f"{places.ties.name}.jsonl"
+    print(f"when they are coded: microgesture annotate import {places.ties} ... --out {again}")
+    print(f"then: microgesture annotate adjudicate {args.folder} {tables} {again} --out another_name.jsonl")
 
 
 def _whom(key: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,12 @@ class Recording:
     Args:
         name: What it is called.
         codings: Coder → person → spans in the order of time.
+        note: What looks wrong about it.
     """
 
     name: str
     codings: Mapping[str, Mapping[str, Sequence[Span]]]
+    note: str = ""
 
 
 def read_codings(paths: Sequence[Path], tiers: Sequence[str] = ()) -> list[Recording]:
@@ -54,8 +57,10 @@ def read_codings(paths: Sequence[Path], tiers: Sequence[str] = ()) -> list[Recor
     if len(paths) == 1:
         raise ValueError(f"{paths[0]} is the folder of one coder; name a folder of each coder, or one file with both")
     if any(path.is_dir() for path in paths):
-        return [_together(files, list(map(str, paths)), tiers) for files in _same_names(paths)]
-    return [_together(paths, None, tiers)]
+        names = [path.resolve().name for path in paths]
+        coders = names if len(set(names)) == len(names) else [str(path) for path in paths]
+        return [_together(files, coders, tiers) for files in _same_names(paths)]
+    return [_together(paths, (), tiers)]
 
 
 def _same_names(folders: Sequence[Path]) -> list[list[Path]]:
@@ -75,26 +80,29 @@ def _same_names(folders: Sequence[Path]) -> list[list[Path]]:
     return [[folder / name for folder in folders] for name in both]
 
 
-def _together(files: Sequence[Path], coders: Sequence[str] | None, tiers: Sequence[str]) -> Recording:
-    """One recording of which each coder has a file."""
-    people = []
+def _together(files: Sequence[Path], coders: Sequence[str], tiers: Sequence[str]) -> Recording:
+    """One recording of which each coder has a file; without names, coders are called as their files say."""
+    if len({file.resolve() for file in files}) < len(files):
+        raise ValueError(f"{', '.join(map(str, files))}: the same file stands here twice; name those of other coders")
+    people, annotators, videos = [], [], []
     for file in files:
         eaf = read_eaf(file)
         found = _tiers(file, eaf, tiers)
-        annotators = sorted({tier.annotator for tier in found if tier.annotator})
-        if len(annotators) > 1:
+        who = sorted({tier.annotator for tier in found if tier.annotator})
+        if len(who) > 1:
             raise ValueError(
-                f"{file} holds the work of several coders ({', '.join(annotators)}); name their tiers with --tier, or "
+                f"{file} holds the work of several coders ({', '.join(who)}); name the tiers of one with --tier, or "
                 "compare them within this file alone"
             )
         people.append(_people(file, eaf, found))
-    if coders is None:
-        coders = [file.stem for file in files]
-        coders = coders if len(set(coders)) == len(files) else [str(file) for file in files]
-    if len(set(coders)) < len(coders):
-        raise ValueError(f"{', '.join(coders)}: the same file stands here twice; name those of different coders")
+        annotators.append(who[0] if who else "")
+        videos += [re.split(r"[/\\]", video.names[0])[-1] for video in videos_of(eaf)[:1]]
+    paths = [str(file) for file in files]
+    choices = [coders, annotators, [file.stem for file in files], paths]
+    names = next(names for names in choices if all(names) and len(set(names)) == len(files))
     name = files[0].stem if len({file.name for file in files}) == 1 else " and ".join(file.name for file in files)
-    return Recording(name, _same_people(name, dict(zip(coders, people, strict=True))))
+    note = f"{' and '.join(paths)} are of different videos: {', '.join(videos)}" if len(set(videos)) > 1 else ""
+    return Recording(name, _same_people(name, dict(zip(names, people, strict=True))), note)
 
 
 def _coders_in(path: Path, names: Sequence[str]) -> dict[str, dict[str, list[Span]]]:

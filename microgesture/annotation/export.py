@@ -300,7 +300,7 @@ _NEXT = {
 3. Coders press "Label All Tasks". The order is random already.
 4. Export each project in the format JSON, and read it in:
 
-   microgesture annotate import "{out}" PROJECT.json ... --out records.jsonl
+   microgesture annotate import "{out}" PROJECT.json ... --out "{out.name}.jsonl"
 """,
     "elan": """\
 1. Give each coder the folder with their name and the folder clips, side by side, but not key.json.
@@ -308,7 +308,7 @@ _NEXT = {
    other tiers and choose a word, `confidence` last: a clip without it counts as not finished.
 3. Put the files back, and read them in:
 
-   microgesture annotate import "{out}" --out records.jsonl
+   microgesture annotate import "{out}" --out "{out.name}.jsonl"
 """,
 }
 

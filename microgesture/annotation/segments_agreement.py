@@ -72,6 +72,7 @@ class SegmentAgreement:
 
     Args:
         coders: The two.
+        clusters: How many subjects, or recordings, intervals are drawn by.
         marked: How many movements each marked.
         matched: How many of them match one to one.
         both: Share of all movements that have a match: 2 · matched / (all of both).
@@ -88,6 +89,7 @@ class SegmentAgreement:
     """
 
     coders: tuple[str, str]
+    clusters: int
     marked: tuple[int, int]
     matched: int
     both: Estimate
@@ -155,6 +157,7 @@ def _pair(recordings: Sequence[Recording], coders: tuple[str, str], settings: Se
     alone = [unit for strand in strands for unit in _alone(strand, coders)]
     return SegmentAgreement(
         coders=coders,
+        clusters=len(set(clusters)),
         marked=(int(counts[:, 0].sum()), int(counts[:, 1].sum())),
         matched=int(matched.sum()),
         both=share(2 * matched, counts.sum(1), clusters, **options),
@@ -166,7 +169,10 @@ def _pair(recordings: Sequence[Recording], coders: tuple[str, str], settings: Se
         seconds=round(sum(strand.length for strand in strands), 3),
         fields=between(units, coders, fields, settings.by, **options),
         confused=confusions(units, listed),
-        disagreements=disagreements([*alone, *units], listed, [LABEL]),
+        disagreements=sorted(
+            [*disagreements(alone, [LABEL], [LABEL]), *disagreements(units, listed, listed)],
+            key=lambda one: -one.score,
+        ),
     )
 
 

@@ -27,8 +27,8 @@ LEVEL = 0.95
 NO_PAIRS = "nothing was coded twice"
 NOTHING = "there is nothing to count"
 ONE_VALUE = "only one value was used, so agreement cannot be told from chance"
-ONE_CLUSTER = "no interval: all of it is of one person or recording, and at least two are needed"
-FEW_DRAWS = "no interval: most draws hold a single value only"
+ONE_CLUSTER = "no interval, because all of it is of one person or recording, and drawing needs two"
+FEW_DRAWS = "no interval, because most draws hold one value only"
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
