@@ -28,7 +28,7 @@ from microgesture.annotation.agreement import (
 )
 from microgesture.annotation.elan_codings import LABEL, Recording, Span
 from microgesture.evaluation.coefficients import DRAWS, Estimate, cohen_kappa, share
-from microgesture.evaluation.segments import match_moments, match_spans, per_unit
+from microgesture.evaluation.span_matching import match_moments, match_spans, per_unit
 
 NOTHING = "(nothing)"
 UNIT_FIELDS = ("marked", LABEL)
