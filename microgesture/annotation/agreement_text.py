@@ -159,8 +159,9 @@ def _head(found: Agreement) -> str:
     names = f" ({', '.join(found.coders)})" if found.coders else ""
     lines = [f"{found.records} records of {len(found.coders)} coder{'s' * (len(found.coders) != 1)}{names}; "
              f"{found.clips} clips have the words of two coders or more"]  # fmt: skip
-    for provenance, count in found.left_out.items():
-        lines.append(f"left out: {count} records that were {LEFT_OUT[provenance]}, because they are not a coder's own")
+    if found.left_out:
+        listed = "; ".join(f"{count} {LEFT_OUT[provenance]}" for provenance, count in found.left_out.items())
+        lines.append(f"records left out, because they are not a coder's own: {listed}")
     if found.left_out.get("confirmed"):
         lines.append(
             "(what remains of a prefilled export is what coders changed, where they are least likely to agree)"

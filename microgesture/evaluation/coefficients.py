@@ -23,12 +23,14 @@ import numpy.typing as npt
 MISSING = -1
 DRAWS = 1000
 LEVEL = 0.95
+DEFINED = 0.9
+"""The share of draws in which a figure has to be defined: leaving out more of them would bend the interval."""
 
 NO_PAIRS = "nothing was coded twice"
 NOTHING = "there is nothing to count"
 ONE_VALUE = "only one value was used, so agreement cannot be told from chance"
 ONE_CLUSTER = "no interval, because all of it is of one person or recording, and drawing needs two"
-FEW_DRAWS = "no interval, because most draws hold one value only"
+FEW_DRAWS = "no interval, because too many draws hold one value only"
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -221,7 +223,7 @@ def _with_interval(
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
     figures = np.array([figure(weights[groups].astype(np.float64)) for weights in drawn])
     figures = figures[~np.isnan(figures)]
-    if len(figures) < draws / 2:
+    if len(figures) < DEFINED * draws:
         return Estimate(value, units, why=FEW_DRAWS)
     low, high = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, units, float(low), float(high))
