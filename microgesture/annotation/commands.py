@@ -52,6 +52,8 @@ def measure_agreement(args: argparse.Namespace) -> None:
     timed = [path.suffix.lower() == ".eaf" or path.is_dir() for path in args.files]
     if any(timed) != all(timed):
         raise ValueError("give either tables of records (.jsonl) or ELAN files (.eaf), not both at once")
+    if args.tier and not any(timed):
+        raise ValueError("--tier is for ELAN files (.eaf); tables of records have no tiers")
     found, text = (_timed_agreement if any(timed) else _record_agreement)(args)
     print(text)
     if args.json is not None:
@@ -101,7 +103,7 @@ def adjudicate_records(args: argparse.Namespace, reader: Any) -> None:
         print(f"next: microgesture annotate apply {args.folder} {args.out}")
         return
     tables = " ".join(map(str, args.records))
-    print(f"{counts[TIE]} clips go back to {_whom(key)}: {places.ties / 'READ_ME.txt'} says how")
+    print(f"back to {_whom(key)}: {places.ties}; READ_ME.txt in it says how")
     again = f"{places.ties.name}.jsonl"
     print(f"when they are coded: microgesture annotate import {places.ties} ... --out {again}")
     print(f"then: microgesture annotate adjudicate {args.folder} {tables} {again} --out another_name.jsonl")

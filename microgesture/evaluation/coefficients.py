@@ -135,9 +135,11 @@ def cohen_kappa(
     if votes.coders != 2:
         raise ValueError(f"Cohen's κ is of two coders, not of {votes.coders}; use Fleiss' κ or Krippendorff's α")
 
+    first, second = votes.code.reshape(-1, 2).T  # two votes in every unit that counts
+
     def kappa(w: Floats) -> float:
-        first, second = (votes.margins(w, coder) for coder in (0, 1))
-        total, chance = w.sum(), first @ second
+        total = w.sum()
+        chance = np.bincount(first, w, votes.values) @ np.bincount(second, w, votes.values)
         return _ratio((w @ votes.same) * total - chance, total * total - chance)
 
     return _estimate(kappa, votes, draws, seed)
@@ -189,17 +191,16 @@ class _Votes:
         self.coders = table.shape[1]
         self.units = len(table)
         self.size: Floats = said.sum(1).astype(np.float64)
-        self.unit, self.coder = np.nonzero(said)
+        self.unit = np.nonzero(said)[0]
         values, code = np.unique(table[said], return_inverse=True)
         self.values, self.code = len(values), code
         pairs, times = np.unique(self.unit * max(1, self.values) + code, return_counts=True)
         alike = np.bincount(pairs // max(1, self.values), times * (times - 1), self.units)
         self.same: Floats = alike / (self.size * (self.size - 1))  # of each unit, the share of pairs who said the same
 
-    def margins(self, weights: Floats, coder: int | None = None) -> Floats:
-        """How often each value was said, by all coders or one."""
-        mine = slice(None) if coder is None else self.coder == coder
-        return np.bincount(self.code[mine], weights[self.unit[mine]], self.values).astype(np.float64)
+    def margins(self, weights: Floats) -> Floats:
+        """How often each value was said."""
+        return np.bincount(self.code, weights[self.unit], self.values).astype(np.float64)
 
 
 def _estimate(figure: _OfWeights, votes: _Votes, draws: int, seed: int) -> Estimate:
@@ -220,8 +221,9 @@ def _with_interval(
     count = int(groups.max()) + 1
     if count < 2:
         return Estimate(value, units, why=ONE_CLUSTER)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-    figures = np.array([figure(weights[groups].astype(np.float64)) for weights in drawn])
+    rng = np.random.default_rng(seed)
+    drawn = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(draws))
+    figures = np.array([figure(times.astype(np.float64)[groups]) for times in drawn])
     figures = figures[~np.isnan(figures)]
     if len(figures) < DEFINED * draws:
         return Estimate(value, units, why=FEW_DRAWS)

@@ -216,3 +216,5 @@ def test_command(tmp_path, capsys):
     assert len(found["disagreements"]) == 3
     assert main(["annotate", "agreement", str(table), str(tmp_path)]) == 1
     assert "either tables of records (.jsonl) or ELAN files (.eaf), not both" in capsys.readouterr().err
+    assert main(["annotate", "agreement", str(table), "--tier", "gesture"]) == 1
+    assert "tables of records have no tiers" in capsys.readouterr().err
