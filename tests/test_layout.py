@@ -18,6 +18,7 @@ HUB = {
 }
 ENTRIES = {"train_fgsgl", "evaluate_fgsgl"}
 PURE = {"microgesture/losses/contrastive.py", "microgesture/schedule.py", "microgesture/evaluation/metrics.py"}
+PURE |= {"microgesture/evaluation/coefficients.py", "microgesture/evaluation/span_matching.py"}
 PACKAGE = sorted(p for p in (ROOT / "microgesture").rglob("*.py"))
 
 
