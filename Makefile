@@ -7,7 +7,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constrain
 LS_VENV := .venv-label-studio
 LAUNCH := $(VENV)/bin/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: help demo test test-all check format bench label-studio clean
+.PHONY: help demo test test-slow test-all check format bench label-studio clean
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,10 @@ demo: $(VENV)/base  ## install, make the synthetic set, train, evaluate, recogni
 test: $(VENV)/test  ## install and run the tests
 	$(PY) -m pytest -n 2 -m "not slow and not gpu"
 
-test-all: $(VENV)/test  ## the slow tests as well
-	LABEL_STUDIO=$(abspath $(wildcard $(LS_VENV)/bin/label-studio)) $(PY) -m pytest -n 2 -m "not gpu"
+test-slow: $(VENV)/test  ## the slow tests
+	LABEL_STUDIO=$(abspath $(wildcard $(LS_VENV)/bin/label-studio)) $(PY) -m pytest -n 2 -m "slow and not gpu"
+
+test-all: test test-slow  ## every test that needs no GPU
 
 check: $(VENV)/test  ## lint, types, layout and who imports whom
 	$(VENV)/bin/ruff check .

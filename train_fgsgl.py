@@ -253,6 +253,8 @@ def build_trainer(
         "dataset": info.name,
         "dataset_version": info.version,
         "text_encoder": asdict(bank.key),
+        # A folder has no revision, and its place is nobody's business.
+        **({"backbone": model_args.backbone} if model_args.backbone_revision else {}),
         **({"leak": True} if info.leak else {}),
         "official_overlap": info.official_overlap,
         "sentences": sem.report(),

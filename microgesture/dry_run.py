@@ -29,6 +29,8 @@ except ImportError:  # Windows has none
 def two_clips(data: datasets.DatasetDict, info: DatasetInfo, fg_text: str) -> datasets.DatasetDict:
     """Two clips of each split; those for training have two different sentences where there are two.
 
+    Clips that may be mirrored come first, so that a recipe with `mirror_clips` is tried with them.
+
     Args:
         data: As `microgesture.data.load` gives it.
         info: Its labels.json.
@@ -37,8 +39,10 @@ def two_clips(data: datasets.DatasetDict, info: DatasetInfo, fg_text: str) -> da
     two = {name: split.select(range(min(2, len(split)))) for name, split in data.items()}
     if "train" in data:
         first_of: dict[str, int] = {}
-        for place, sentence in enumerate(clip_sentences(data["train"], info.texts, fg_text)):
-            if sentence is not None:
+        sentences = clip_sentences(data["train"], info.texts, fg_text)
+        flip, labels = info.flip_labels, data["train"]["label"]
+        for place in sorted(range(len(sentences)), key=lambda i: flip[labels[i]] is None):
+            if (sentence := sentences[place]) is not None:
                 first_of.setdefault(sentence, place)
         different = list(first_of.values())[:2]
         if len(different) == 2:

@@ -149,6 +149,7 @@ def model_card(
 
 def _metadata(record: dict[str, Any] | None, base: tuple[str, str] | None) -> ModelCardData:
     results = []
+    backbone = record.get("backbone") if record else None
     if record and record["validation"]:
         figures = record["validation"]
         common = {
@@ -177,8 +178,8 @@ def _metadata(record: dict[str, Any] | None, base: tuple[str, str] | None) -> Mo
         library_name="peft" if base else "transformers",
         pipeline_tag="video-classification",
         tags=["micro-gesture", "fg-sgl", "video-classification", *(["lora"] if base else [])],
-        base_model=base[0] if base else None,
-        base_model_relation="adapter" if base else None,
+        base_model=base[0] if base else backbone,
+        base_model_relation="adapter" if base else "finetune" if backbone else None,
         model_name=f"FG-SGL on {record['dataset']}" if results and record else None,
         eval_results=results or None,
     )
@@ -195,6 +196,9 @@ def _training(record: dict[str, Any]) -> list[str]:
     )
     if record.get("leak"):
         score += f". **Leak:** {LEAK}"
+    if overlap := record.get("official_overlap"):
+        known = "is not known to be disjoint" if overlap == "unknown" else "is not disjoint"
+        score += f". Of the published splits one {known} in people from another; expect less on other people"
     settings = yaml.safe_dump(record["recipe_fields"] | record["arguments"], sort_keys=False, allow_unicode=True)
     parameters = [(row["part"], f"{row['trained']:,}", f"{row['frozen']:,}") for row in record["parameters"]]
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_the_two_training_clips_have_different_sentences(tiny_dataset, tiny_argu
     alone = data.copy()
     alone["train"] = data["train"].select([5, 5, 5])  # the clip without FG-Text
     assert len(dry_run.two_clips(alone, info, "fine")["train"]) == 2
+
+
+def test_clips_that_may_be_mirrored_are_tried_first(tiny_dataset) -> None:
+    data, info = load(tiny_dataset), DatasetInfo.read(tiny_dataset)
+    last = info.classes[-1].name
+    info = replace(info, classes=[replace(c, flip_label=last if c.name == last else None) for c in info.classes])
+    two = dry_run.two_clips(data, info, "class")["train"]
+    assert two["label"][0] == len(info.classes) - 1 != data["train"]["label"][0]
+    assert two["label"][1] != two["label"][0]
 
 
 def test_it_overrides_what_would_make_it_long_or_public(tiny_arguments) -> None:

@@ -382,6 +382,17 @@ def test_without_a_run_the_card_says_so(published, tmp_path) -> None:
     assert "model-index" not in text
 
 
+def test_the_card_names_the_backbone_and_an_overlap_of_the_published_splits(published) -> None:
+    config = json.loads((published[1] / "config.json").read_text())
+    record = json.loads((published[1] / "metrics.json").read_text())
+    assert ModelCard(model_card(config, record)).data.base_model is None
+    card = model_card(config, record | {"backbone": "OpenGVLab/InternVL2_5-1B", "official_overlap": "unknown"})
+    data = ModelCard(card).data
+    assert (data.base_model, data.base_model_relation) == ("OpenGVLab/InternVL2_5-1B", "finetune")
+    assert "is not known to be disjoint in people from another" in card
+    assert "is not disjoint in people from another" in model_card(config, record | {"official_overlap": True})
+
+
 def test_a_card_shows_any_name_as_it_is() -> None:
     names = ["a|b", "<script>x</script>", "two\nlines", "`tick` *star*", "# no heading", "[x](http://y)"]
     config = {"id2label": dict(enumerate(names)), "category_texts": names}

@@ -17,7 +17,9 @@ HUB = {
     "modeling_fgsgl": {"configuration_fgsgl"},
 }
 ENTRIES = {"train_fgsgl", "evaluate_fgsgl"}
-PURE = {"microgesture/losses/contrastive.py", "microgesture/schedule.py", "microgesture/evaluation/metrics.py"}
+PURE = {"microgesture/losses/contrastive.py", "microgesture/schedule.py"}
+PURE |= {f"microgesture/evaluation/{name}.py" for name in ("metrics", "class_groups", "comparison", "segments")}
+PURE |= {f"microgesture/evaluation/{name}.py" for name in ("coefficients", "span_matching")}
 PACKAGE = sorted(p for p in (ROOT / "microgesture").rglob("*.py"))
 
 

@@ -1,7 +1,7 @@
 """Augmentation of training clips: one tempo, one camera, one side and one colour per clip, all frames alike.
 
 What is drawn depends on (seed, epoch, clip) only: neither on workers, nor on prefetching, nor on where a run was
-interrupted. Frames are picked and stored as JPEG where clips are read, so that only the frames the network sees travel;
+interrupted. Frames are picked and stored as JPEG where clips are read, so that only frames the network sees travel;
 mirroring, moving and colouring happen on the device.
 """
 
@@ -21,7 +21,7 @@ except ImportError:
     Image = None  # type: ignore[assignment]
 
 OVERSAMPLING = 3
-"""Training clips are sampled this many times finer than the network sees; the middle ones are the clip's own frames."""
+"""Training clips are sampled this many times finer than the network sees; the middle ones are the clip's frames."""
 
 SHIFT, ZOOM, TURN = 0.10, 0.20, 0.12  # share of the picture, relative size, radians
 BRIGHTNESS, CONTRAST, COLOUR = 0.2, 0.2, 0.1  # relative; more costs the small networks sight of skin (docs/log.md)

@@ -56,7 +56,7 @@ class ClipDataset(torch.utils.data.Dataset):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch, counted from 0, that the augmentation is drawn for; before the epoch's first clip is read."""
+        """Sets the epoch, counted from 0, that the augmentation is drawn for; before its first clip is read."""
         self._epoch.fill_(epoch)
 
     def name(self, index: int) -> str:
@@ -81,7 +81,9 @@ class ClipDataset(torch.utils.data.Dataset):
             item |= changes
         return item | {"pixel_values": frames}
 
-    def _augmented(self, frames: torch.Tensor, index: int, how: augment.Augmentation) -> tuple[torch.Tensor, dict[str, Any]]:
+    def _augmented(
+        self, frames: torch.Tensor, index: int, how: augment.Augmentation
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Does what is done where clips are read, and notes what is left to do on the device."""
         epoch = int(self._epoch)
         changes: dict[str, Any] = {}
@@ -174,7 +176,7 @@ def flipped_clips(
             pairs.append((label, (record.flipped().sentence() or None) if record else None))
     if not any(pairs):
         raise ValueError(
-            f"mirror_clips is on, but labels.json of {info.name} lets no class of the training clips be mirrored: give "
+            f"mirror_clips is on, but labels.json of {info.name} lets no training clip be mirrored: give "
             "classes a flip_label (their own name, or the class they become in a mirror), or leave mirror_clips out"
         )
     return pairs

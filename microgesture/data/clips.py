@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import datasets
+
 from microgesture.data.fg_text import ATTRIBUTES, FGText, check_sides
 
 logger = logging.getLogger(__name__)
@@ -71,12 +72,14 @@ class ClassInfo:
         text: The category sentence T_c (FG-SGL, Sec. III-D).
         default: The FG-Text default, if it has one.
         flip_label: The class of its clips in a mirror: itself or another; `None`: they are never mirrored.
+        group: The body group that it is counted with in evaluation, where the data set has such groups.
     """
 
     name: str
     text: str
     default: FGText | None = None
     flip_label: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class DatasetInfo:
             classes = tuple(
                 ClassInfo(
                     c["name"], c["text"], _default(c),
-                    None if c.get("flip_label") == NO_FLIP else c.get("flip_label"),
+                    None if c.get("flip_label") == NO_FLIP else c.get("flip_label"), c.get("group"),
                 )
                 for c in data["classes"]
             )  # fmt: skip
@@ -175,7 +178,7 @@ def _check_flips(path: Path, info: DatasetInfo) -> None:
         if c.flip_label == c.name and (word := _SIDE_WORD.search(c.text)):
             raise ValueError(
                 f"{path}: the sentence of class {c.name!r} says {word[0]!r}, which is wrong in a mirror, but its "
-                f'flip_label is the class itself; name the class that it becomes, or "{NO_FLIP}", or reword the sentence'
+                f'flip_label is the class itself; name the class it becomes, or "{NO_FLIP}", or reword the sentence'
             )
 
 

@@ -101,7 +101,9 @@ class FGText:
         if self.confidence is not None and not (_is_number(self.confidence) and 0 <= self.confidence <= 1):
             raise ValueError(f"FG-Text confidence {self.confidence!r} must be a number from 0 to 1, or empty")
         if all(getattr(self, attribute) is None for attribute in ATTRIBUTES):
-            raise ValueError("an FG-Text record needs at least one of its four attributes; leave the record out instead")
+            raise ValueError(
+                "an FG-Text record needs at least one of its four attributes; leave the record out instead"
+            )
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, Any]) -> FGText | None:
@@ -151,7 +153,9 @@ def _phrases(seen: Mapping[str, str], side: str | None) -> dict[str, str]:
     about = _WORDS["initiator"].get(seen.get("initiator"), {"noun": "body part"})
     noun, plural = about["noun"], about.get("plural", False)
     article = "" if noun.startswith("both") else "the " if "initiator" in seen or side else "a "
-    singular, plural_verb, preposition = _WORDS["motion_type"].get(seen.get("motion_type"), ("moves", "move", "toward"))
+    singular, plural_verb, preposition = _WORDS["motion_type"].get(
+        seen.get("motion_type"), ("moves", "move", "toward")
+    )
     receiver = seen.get("receiver", "none")
     return {
         "subject": f"{article}{side} {noun}" if side and article else f"{article}{noun}",
@@ -188,11 +192,11 @@ def check_sides(records: Iterable[FGText | None], mirrored: bool | str) -> None:
         ValueError: `mirrored` is none of the three, or it is `"unknown"` and a record names a side.
     """
     if mirrored not in MIRRORED:
-        raise ValueError(f"mirrored is {mirrored!r}; a data set states true, false or \"unknown\"")
+        raise ValueError(f'mirrored is {mirrored!r}; a data set states true, false or "unknown"')
     if mirrored == "unknown":
         for number, record in enumerate(records):
             if record is not None and record.names_a_side:
                 raise ValueError(
                     f"FG-Text record {number} names a side ({record.sentence()!r}) but this data set does not say "
-                    "whether its recordings are mirrored; find out, and set \"mirrored\" in labels.json to true or false"
+                    'whether its recordings are mirrored; find out, and set "mirrored" in labels.json to true or false'
                 )

@@ -107,7 +107,7 @@ def test_each_frame_has_a_quality_of_its_own_out_of_all_that_internvl_uses() -> 
 def test_without_pillow_the_option_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setattr(augment, "Image", None)
     augment.Augmentation(0, vary=True)
-    with pytest.raises(ImportError, match="jpeg_degradation needs Pillow. Run: pip install pillow"):
+    with pytest.raises(ImportError, match=r"jpeg_degradation needs Pillow\. Run: pip install pillow"):
         augment.Augmentation(0, jpeg=True)
 
 

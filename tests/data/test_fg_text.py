@@ -216,7 +216,7 @@ def test_unknown_repetition():
 
 @pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), "sure", True])
 def test_confidence_out_of_range(value):
-    with pytest.raises(ValueError, match="FG-Text confidence .* must be a number from 0 to 1, or empty"):
+    with pytest.raises(ValueError, match=r"FG-Text confidence .* must be a number from 0 to 1, or empty"):
         FGText("hand", confidence=value)
 
 
