@@ -37,7 +37,7 @@ from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
 from microgesture.data.frame_cache import FrameCache
-from microgesture.distributed import whole_weights
+from microgesture.distributed import built_whole, whole_weights
 from microgesture.from_scratch import start_tower
 from microgesture.hub.checkpoint import publish, whole_checkpoint
 from microgesture.hub.upload import open_repo
@@ -94,8 +94,7 @@ def first_weights(
         )
     model = FGSGLForVideoClassification._from_config(config, attn_implementation=args.attn_implementation)
     if whole_tower:
-        with whole_weights(model, change=True):
-            start_tower(model.base_model.vision_tower)
+        start_tower(model.base_model.vision_tower)
     else:
         logger.warning("no backbone is given, and the vision tower is not trained as a whole: it keeps random weights")
     return model
@@ -132,6 +131,7 @@ def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
     return folder
 
 
+@built_whole()
 def build_model(
     model_args: ModelArguments,
     training: FGSGLTrainingArguments,
@@ -159,8 +159,9 @@ def build_model(
         model = first_weights(model_args, config, info, whole_tower=training.vision_tuning == "full")
     sem.apply_to(model)
     output = Path(training.output_dir)
-    if training.vision_tuning == "lora" and (checkpoint is None or not (output / starting_weights.BASE).is_dir()):
-        starting_weights.write_base(model, output, training.should_save)
+    needs_base = checkpoint is None or not (output / starting_weights.BASE).is_dir()
+    if training.vision_tuning == "lora" and needs_base and training.should_save:
+        starting_weights.write_base(model, output)
     model = adapt(model, training)
     if source and checkpoint is None and starting_weights.holds_adapters(source):
         starting_weights.read_adapters(model, source)
@@ -193,6 +194,7 @@ def estimated(model_args: ModelArguments, data_args: DataArguments, training: FG
         )
     config = build_config(model_args, info, fields)
 
+    @built_whole()
     def build() -> Any:
         network = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
         return adapt(network, training)

@@ -12,7 +12,6 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME as ADAPTER_WEIGHTS
 from safetensors.torch import load_file
 
 from microgesture import checkpoints
-from microgesture.distributed import whole_weights
 
 BASE = "_base"
 _ADAPTER_CONFIG = "adapter_config.json"
@@ -35,17 +34,14 @@ def holds_adapters(folder: Path) -> bool:
     return (folder / _ADAPTER_CONFIG).is_file()
 
 
-def write_base(model: Any, output: Path, main_process: bool) -> None:
+def write_base(model: Any, output: Path) -> None:
     """Keeps the network as it was before adapters, so that the run can resume without anything from elsewhere.
 
     Args:
-        model: The plain network; every process has to call this.
+        model: The plain network.
         output: The run's folder; the base goes into its `_base`.
-        main_process: Whether this is the process that writes.
     """
-    with whole_weights(model), checkpoints.explaining("the base of the adapters", output):
-        if not main_process:
-            return
+    with checkpoints.explaining("the base of the adapters", output):
         written, target = output / checkpoints.UNFINISHED / BASE, output / BASE
         model.save_pretrained(written)
         shutil.rmtree(target, ignore_errors=True)  # of a run that had no checkpoint yet
@@ -103,7 +99,7 @@ def read_adapters(model: Any, folder: Path) -> None:
     """Puts the adapters and heads of a `checkpoint-N` into a network that was prepared for them.
 
     Args:
-        model: The network inside its `PeftModel`; every process has to call this.
+        model: The network inside its `PeftModel`.
         folder: The checkpoint.
 
     Raises:
@@ -120,12 +116,11 @@ def read_adapters(model: Any, folder: Path) -> None:
     if other:
         raise ValueError(f"{folder} holds other adapters than the recipe's. {'; '.join(other)}. Make them equal")
     weights = load_file(folder / ADAPTER_WEIGHTS)
-    with whole_weights(model, change=True):
-        present = get_peft_model_state_dict(model)
-        if set(present) != set(weights):
-            raise ValueError(f"{folder} lacks or adds adapter weights: {sorted(set(present) ^ set(weights))[:5]}")
-        of_the_data = {name: value for name, value in present.items() if name.endswith(_OF_THE_DATA)}
-        set_peft_model_state_dict(model, weights | of_the_data)
+    present = get_peft_model_state_dict(model)
+    if set(present) != set(weights):
+        raise ValueError(f"{folder} lacks or adds adapter weights: {sorted(set(present) ^ set(weights))[:5]}")
+    of_the_data = {name: value for name, value in present.items() if name.endswith(_OF_THE_DATA)}
+    set_peft_model_state_dict(model, weights | of_the_data)
 
 
 def _set(value: Any) -> Any:
