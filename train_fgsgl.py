@@ -368,6 +368,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs one recipe, or says what it would cost, or whether it would run."""
     argv = sys.argv[1:] if argv is None else argv
     words = arguments.command_words(argv)[0]
+    launch.check_extension_lock(os.environ, words)
     if not {"--estimate", "--dry_run"} & set(words):  # neither is the run itself, so one process will do
         launch.check(os.environ, words, argv)
     model_args, data_args, training, recipe = arguments.parse(argv)
