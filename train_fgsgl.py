@@ -44,6 +44,7 @@ from microgesture.hub.upload import open_repo
 from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
+from microgesture.starting_weights import Origin
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -100,16 +101,12 @@ def first_weights(
     return model
 
 
-def text_bank(args: ModelArguments, directory: Path, device: torch.device) -> TextBank:
+def text_bank(origin: Origin | None, directory: Path, device: torch.device) -> TextBank:
     """Sentence embeddings of the backbone's language model, or of the tiny stand-in."""
-    if not args.backbone:
+    if origin is None:
         return TextBank(directory, tiny.key(), tiny.encoder)
-    name, revision = args.backbone, args.backbone_revision
-    return TextBank(
-        directory,
-        backbones.text_key(name, revision),
-        lambda: backbones.text_encoder(name, revision, device=device),
-    )
+    name, commit = origin.backbone, origin.commit
+    return TextBank(directory, origin.text_key, lambda: backbones.text_encoder(name, commit, device=device))
 
 
 def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
@@ -139,6 +136,7 @@ def build_model(
     info: DatasetInfo,
     sem: semantics.Semantics,
     checkpoint: Path | None = None,
+    origin: Origin | None = None,
 ) -> Any:
     """The network, ready to train: from its first weights, from `--init_from`, or to be resumed.
 
@@ -149,6 +147,7 @@ def build_model(
         info: The classes.
         sem: Prototypes of the data.
         checkpoint: The checkpoint that the Trainer will go on from.
+        origin: What is known of its backbone.
     """
     set_seed(training.seed)
     source = checkpoint or (training.init_from and Path(training.init_from))
@@ -161,7 +160,7 @@ def build_model(
     output = Path(training.output_dir)
     needs_base = checkpoint is None or not (output / starting_weights.BASE).is_dir()
     if training.vision_tuning == "lora" and needs_base and training.should_save:
-        starting_weights.write_base(model, output)
+        starting_weights.write_base(model, output, origin)
     model = adapt(model, training)
     if source and checkpoint is None and starting_weights.holds_adapters(source):
         starting_weights.read_adapters(model, source)
@@ -222,10 +221,11 @@ def build_trainer(
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
     if info.mirrored == "unknown":
         logger.warning("%s does not say whether its recordings are mirrored; they are read as they are", info.name)
+    origin = None
     if model_args.backbone:  # a branch may move on while clips are decoded: one commit for the whole run
-        commit = backbones.resolve_revision(model_args.backbone, model_args.backbone_revision)
-        model_args = replace(model_args, backbone_revision=commit)
-    config = build_config(model_args, info, network_fields(model_args))
+        origin = Origin.find(model_args.backbone, model_args.backbone_revision, checkpoint)
+        model_args = replace(model_args, backbone_revision=origin.commit)
+    config = build_config(model_args, info, origin.fields if origin else network_fields(model_args))
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
         for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
@@ -242,7 +242,7 @@ def build_trainer(
     clips["train"].augmentation = augment.Augmentation(
         training.seed, vary=data_args.augment, camera=data_args.augment_camera, jpeg=data_args.jpeg_degradation
     )
-    bank = text_bank(model_args, cache_dir / "text", training.device)
+    bank = text_bank(origin, cache_dir / "text", training.device)
     # The first process fills the caches, the others find them filled.
     with training.main_process_first(desc="decoding clips and embedding sentences"):
         sem = semantics.build(data["train"], info, bank, data_args.fg_text, data_args.mirror_clips)
@@ -250,7 +250,7 @@ def build_trainer(
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
-    model = build_model(model_args, training, config, info, sem, checkpoint)
+    model = build_model(model_args, training, config, info, sem, checkpoint, origin)
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
