@@ -69,10 +69,10 @@ def built_whole() -> Iterator[None]:
 
 @contextmanager
 def whole_weights(model: torch.nn.Module) -> Iterator[None]:
-    """Inside, every process has every trained weight, also where DeepSpeed ZeRO-3 gives each only a shard.
+    """Inside, every process has every weight, also where DeepSpeed ZeRO-3 trains with a shard in each.
 
     Args:
-        model: The network; every process has to enter, and none may change it.
+        model: The network; every process has to enter, and what is changed inside is lost under ZeRO-3.
     """
     if not deepspeed_integration.is_deepspeed_zero3_enabled():
         yield

@@ -45,7 +45,7 @@ def test_the_launch_line_of_the_readme_gives_the_figures_of_a_run_without_deepsp
 
 
 def test_zero_3_with_lora_without_a_launcher_leaves_a_whole_plain_checkpoint(tiny_arguments) -> None:
-    argv = [*tiny_arguments, "--vision_tuning", "lora", "--deepspeed", "ds_config_zero3.json"]
+    argv = [*tiny_arguments, "--vision_tuning", "lora", "--bf16", "true", "--deepspeed", "ds_config_zero3.json"]
     run(["train_fgsgl.py", *argv], MASTER_PORT=str(free_port()))
     saved = load_file(output(tiny_arguments) / "model.safetensors")
     assert all(value.numel() for value in saved.values())
