@@ -36,7 +36,9 @@ from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
+from microgesture.data.fingerprint import fingerprint
 from microgesture.data.frame_cache import FrameCache
+from microgesture.data.text_controls import controlled
 from microgesture.distributed import built_whole, whole_weights
 from microgesture.from_scratch import start_tower
 from microgesture.hub.checkpoint import publish, whole_checkpoint
@@ -216,6 +218,8 @@ def build_trainer(
     data, info = load(folder), DatasetInfo.read(folder)
     if training.dry_run:
         data = dry_run.two_clips(data, info, data_args.fg_text)
+    if "train" in data:
+        data["train"] = controlled(data["train"], data_args.fg_text_shuffle, data_args.fg_text_noise, training.seed)
     for split in ("train", "validation"):
         if split not in data:
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
@@ -243,9 +247,15 @@ def build_trainer(
         training.seed, vary=data_args.augment, camera=data_args.augment_camera, jpeg=data_args.jpeg_degradation
     )
     bank = text_bank(origin, cache_dir / "text", training.device)
+    if data_args.text_encoder != "backbone":
+        width: int = config.text_config.hidden_size  # type: ignore[union-attr]
+        bank = semantics.simple_bank(data_args.text_encoder, cache_dir / "text", data["train"], info, width)
     # The first process fills the caches, the others find them filled.
     with training.main_process_first(desc="decoding clips and embedding sentences"):
-        sem = semantics.build(data["train"], info, bank, data_args.fg_text, data_args.mirror_clips)
+        sem = semantics.build(
+            data["train"], info, bank, data_args.fg_text, data_args.mirror_clips,
+            fg_loss=training.fg_loss, prototypes=data_args.category_prototypes, seed=training.seed,
+        )  # fmt: skip
         for name, cache in caches.items():
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
@@ -254,6 +264,7 @@ def build_trainer(
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
+        "data_fingerprint": fingerprint(folder),
         "text_encoder": asdict(bank.key),
         # A folder has no revision, and its place is nobody's business.
         **({"backbone": model_args.backbone} if model_args.backbone_revision else {}),
@@ -268,7 +279,8 @@ def build_trainer(
         train_dataset=clips["train"],
         eval_dataset=clips["validation"],
         processing_class=processor,
-        sentence_table=sem.table,
+        sentence_table=sem.fine_table,
+        sentence_words=sem.sentence_words,
         class_names=info.names,
     )
     return trainer, about

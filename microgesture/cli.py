@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from microgesture.ablation.command import add_options as add_ablate_options
+
 
 def prepare(args: argparse.Namespace) -> None:
     """Makes a data set folder."""
@@ -192,6 +194,8 @@ def parser() -> argparse.ArgumentParser:
     look.add_argument("files", type=Path, nargs="+", help="video clips, each with one gesture")
     look.set_defaults(run=predict)
     add_annotate(commands)
+    rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
+    add_ablate_options(rows)
     send = commands.add_parser(
         "push",
         help="publish a checkpoint on the Hugging Face Hub",
