@@ -19,6 +19,7 @@ HUB = {
 ENTRIES = {"train_fgsgl", "evaluate_fgsgl"}
 PURE = {"microgesture/losses/contrastive.py", "microgesture/schedule.py"}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("metrics", "class_groups", "comparison", "segments")}
+PURE |= {f"microgesture/evaluation/{name}.py" for name in ("coefficients", "span_matching")}
 PACKAGE = sorted(p for p in (ROOT / "microgesture").rglob("*.py"))
 
 
