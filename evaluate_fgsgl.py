@@ -149,9 +149,9 @@ def evaluate(
         if info.leak or read_record(checkpoint).get("leak"):
             result["leak"] = True
         scores = replace(scores, weights=weights_digest(checkpoint))
-        scores.save(score_path(checkpoint, split))
         space = ClassSpace(scores.clips, class_embeds.numpy(), category_embeds(model), scores.weights)
         space.save(space_path(checkpoint, split))
+        scores.save(score_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result

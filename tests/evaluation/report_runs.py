@@ -16,7 +16,7 @@ from microgesture.data import load
 from microgesture.data.clips import DatasetInfo
 from microgesture.evaluation.class_space import ClassSpace, space_path
 from microgesture.evaluation.results import comparisons, split_results
-from microgesture.evaluation.score_file import Scores, row_names, score_path
+from microgesture.evaluation.score_file import Scores, row_names, score_path, weights_digest
 
 HOSTILE = (
     '<script>alert("1")</script> & <img src=x onerror=alert(2)>',
@@ -114,13 +114,13 @@ def write_ablation(folder: Path) -> Path:
         for seed in range(2):
             run = Run(row.name, seed, folder / "r.yaml", folder / row.name / f"seed_{seed}", (folder, ("test",)), "")
             run.output.mkdir(parents=True)
+            (run.output / "model.safetensors").write_bytes(b"")
             rng = np.random.default_rng([place, seed])
             logits = (rng.normal(size=(len(labels), C)) + (2.0 - place) * np.eye(C)[labels]).astype(np.float32)
             clips, subjects = (tuple(f"{n // per}" for n in range(len(labels))) for per in (1, C))
-            Scores("other", "test", tuple("abcd"), clips, subjects, labels, logits).save(
-                score_path(run.output, "test")
-            )
-            (run.output / "model.safetensors").write_bytes(b"")
+            made_with = weights_digest(run.output)
+            scores = Scores("other", "test", tuple("abcd"), clips, subjects, labels, logits, made_with)
+            scores.save(score_path(run.output, "test"))
             text = {"text": "class-level text", "record_bits_given_class": 0.0, "provenance": {"human": 1.0}}
             if row.name != "class_level_text":
                 text |= {"text": "fine-grained text", "record_bits_given_class": 1.5}

@@ -18,6 +18,8 @@ import train_fgsgl
 pytest.importorskip("matplotlib", reason="the report is drawn by matplotlib: pip install fgsgl[report]")
 
 from microgesture import cli
+from microgesture.evaluation.report.page import Table
+from microgesture.evaluation.report.paper_tables import paper_tables
 from microgesture.evaluation.report.runs import read_runs
 from microgesture.evaluation.report.write import write_report
 
@@ -148,6 +150,27 @@ def test_stages_and_rows_of_the_paper_are_read_from_the_record(hostile, tmp_path
     assert (first.components.ml_co, second.components.ml_co) == (True, False)
     control = write_run(tmp_path / "control", hostile, ml_co_order="fg_first")
     assert read_runs([control])[0].components is None
+
+
+def test_only_seeds_are_taken_together_and_a_leak_stands_in_no_table_of_the_paper(hostile, tmp_path) -> None:
+    folders = [
+        write_run(tmp_path / "seed_0", hostile),
+        write_run(tmp_path / "seed_1", hostile, seed=1),
+        write_run(tmp_path / "no_fg_sa", hostile, fg_sa=False),
+        write_run(tmp_path / "colder", hostile, temperature=0.02),
+        write_run(tmp_path / "leaking", hostile, temperature=0.5),
+    ]
+    about = json.loads((tmp_path / "leaking" / "metrics.json").read_text())
+    (tmp_path / "leaking" / "metrics.json").write_text(json.dumps(about | {"leak": True}))
+    blocks = paper_tables(read_runs(folders), [])
+    table = next(block for block in blocks if isinstance(block, Table) and block.caption.startswith("Table II:"))
+    assert table.head[6:] == ("tiny, settings of seed_0", "tiny, settings of colder")
+    correct = [json.loads((folder / "eval_test.json").read_text())["metrics"]["correct"] for folder in folders]
+    full, without = table.rows[3][6:], table.rows[0][6:]
+    assert full[0].text.endswith(f"({correct[0]}/8, {correct[1]}/8)")
+    assert " ± " in full[0].text
+    assert full[1].text == f"{100 * correct[3] / 8:.2f} ({correct[3]}/8)"
+    assert (without[0].text, without[1]) == (f"{100 * correct[2] / 8:.2f} ({correct[2]}/8)", "–")
 
 
 def test_what_cannot_be_reported_is_said(reported, hostile, tiny_dataset, tmp_path, capsys) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +34,7 @@ class Ours:
     Args:
         title: Its name.
         dataset: What was tested on.
-        rows: Row of Tables II and III -> `correct` and `total` of each run.
+        rows: Row of Tables II and III -> `correct` and `total` of each seed.
     """
 
     title: str
@@ -47,14 +46,10 @@ def paper_tables(runs: Sequence[Run], ablations: Sequence[Ablation]) -> list[Blo
     """Tables I to III.
 
     Args:
-        runs: Finished runs; those that were evaluated on the split `test` stand in one column per data set.
+        runs: Finished runs; those that were evaluated on a split `test` of other people stand in the tables.
         ablations: Their rows stand in a column each.
     """
-    found: dict[str, dict[Components, Rates]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        if run.components is not None and "test" in run.results:
-            found[run.dataset][run.components].append(run.results["test"]["metrics"])
-    ours = [Ours(f"{DATASETS.get(name, name)}, these runs", name, rows) for name, rows in found.items()]
+    ours = _columns(runs)
     ours += [Ours(f"{DATASETS.get(a.dataset, a.dataset)}, {a.name}", a.dataset, a.paper_rows()) for a in ablations]
     return [
         Heading("Beside the paper"),
@@ -69,6 +64,20 @@ def paper_tables(runs: Sequence[Run], ablations: Sequence[Ablation]) -> list[Blo
         Heading("What must not be compared", 3),
         Items(NOTES),
     ]
+
+
+def _columns(runs: Sequence[Run]) -> list[Ours]:
+    """A column for the runs that differ in seed and components only."""
+    columns: dict[tuple[str, str], Ours] = {}
+    for run in runs:
+        row = run.components
+        if row is None or run.leak or "test" not in run.results:
+            continue
+        dataset = run.tested_on("test")
+        new = Ours(f"{DATASETS.get(dataset, dataset)}, settings of {run.name}", dataset, {})
+        column = columns.setdefault((dataset, run.shared_settings), new)
+        column.rows.setdefault(row, []).append(run.results["test"]["metrics"])
+    return list(columns.values())
 
 
 def _verdict(datasets: set[str]) -> Text:

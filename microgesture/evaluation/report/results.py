@@ -27,7 +27,7 @@ def results_blocks(run: Run, split: str, name: str, frames: Frames | None) -> li
     result = run.results[split]
     scores = run.scores(split)
     missing = "The scores of its clips were not kept, so this is missing: evaluate the checkpoint again."
-    blocks: list[Block] = [Heading(f"Results on the split {split}", 3)]
+    blocks: list[Block] = [Heading(f"Results on {run.tested_on(split)}, split {split}", 3)]
     if split == "train":
         blocks.append(
             Text("Where it was trained on these very clips, these figures say nothing of others.", "warning")

@@ -55,6 +55,19 @@ class Run:
         return Components(fg_sa, cp_a, ml_co, "class" if told.startswith("class") else "fine")
 
     @property
+    def shared_settings(self) -> str:
+        """All settings but the seed and the components: runs that agree in them stand in one column."""
+        fields = self.record["recipe_fields"] | self.record["arguments"]
+        apart = {"seed", "run_name", "fg_sa", "cp_a", "ml_co", "fg_text"}
+        own = {name: value for name, value in fields.items() if name not in apart}
+        return json.dumps(own, sort_keys=True)
+
+    @property
+    def leak(self) -> bool:
+        """Whether the same people are, or may be, in training and evaluation."""
+        return bool(self.record.get("leak") or any(result.get("leak") for result in self.results.values()))
+
+    @property
     def boundary(self) -> float | None:
         """The epoch in which the second stage begins, `None` where the run has no two stages."""
         if {entry["stage"] for entry in self.record["log"] if "stage" in entry} != {1, 2}:
@@ -65,6 +78,11 @@ class Run:
     def epochs(self) -> float:
         """How many epochs it took."""
         return max((entry["epoch"] for entry in self.record["log"] if "epoch" in entry), default=0.0)
+
+    def tested_on(self, split: str) -> str:
+        """Name of the data set that the split belongs to; without its scores that of the training set."""
+        scores = self.scores(split)
+        return self.dataset if scores is None else scores.dataset
 
     def scores(self, split: str) -> Scores | None:
         """The scores of a split, `None` where they were not kept.

@@ -74,10 +74,9 @@ def _overview(runs: Sequence[Run]) -> list[Block]:
         for split, result in run.results.items():
             m = result["metrics"]
             top5 = f"{100 * m['top5']:.2f}" if "top5" in m else "–"
-            rows.append(
-                (run.name, run.dataset, split, seed, f"{m['correct']} of {m['total']}", f"{100 * m['top1']:.2f}", top5,
-                 f"{100 * m['macro_f1']:.2f}", f"{100 * m['mean_class_accuracy']:.2f}")
-            )  # fmt: skip
+            figures = [f"{100 * m[name]:.2f}" for name in ("macro_f1", "mean_class_accuracy")]
+            counts = (f"{m['correct']} of {m['total']}", f"{100 * m['top1']:.2f}", top5, *figures)
+            rows.append((run.name, run.tested_on(split), split, seed, *counts))
         if not run.results:
             rows.append((run.name, run.dataset, "not evaluated", seed, *["–"] * 5))
     head = ("Run", "Data set", "Split", "Seed", "Right of clips", "Top-1", "Top-5", "Macro-F1", "Mean class accuracy")
@@ -88,7 +87,7 @@ def _overview(runs: Sequence[Run]) -> list[Block]:
 def _marks(run: Run) -> list[Block]:
     """What every reader of the figures has to know first."""
     marks: list[Block] = []
-    if run.record.get("leak") or any(result.get("leak") for result in run.results.values()):
+    if run.leak:
         marks.append(Text(f"Leak: {LEAK}.", "warning"))
     overlap = run.record.get("official_overlap")
     if overlap:
