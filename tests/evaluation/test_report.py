@@ -215,7 +215,7 @@ def test_an_ablation_has_its_table_its_picture_and_a_column_beside_the_paper(tmp
     low, high = shuffled["compared"]["interval"]
     assert f"[{100 * low:+.1f}, {100 * high:+.1f}]".replace("-", "−") in markdown
     assert "Runs of more than one version of the data stand in this table: data0, data1, data2" in markdown
-    assert "(controls)" not in markdown  # a row without a hypothesis has nothing to expect
+    assert 'shuffled (controls): [fg_text_shuffle: "all"]' in markdown.replace("  ", " ")
     assert "class_level_text (paper): Worse | much." in markdown
     assert "report_pictures/ablation_01_differences.svg" in markdown
     assert class_level["row"] in (tmp_path / "out" / "report_pictures" / "ablation_01_differences.svg").read_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from microgesture.evaluation.report import plots
 from microgesture.evaluation.report.page import SVG, Block, Cell, Heading, Items, Picture, Table, Text, p_value, signed
 from microgesture.evaluation.report.published import Components
-from microgesture.evaluation.report.runs import read_json
+from microgesture.evaluation.report.runs import PLAIN, read_json
 
 ABLATION_FILE = "ablation.json"
 METRICS = {"top1": "top-1", "macro_f1": "macro-F1"}
@@ -47,10 +48,11 @@ class Ablation:
         """The rows that stand in Tables II and III: k of N of each seed."""
         found: dict[Components, list[dict[str, Any]]] = {}
         for row in self.table["rows"]:
-            fields = row["fields"]
-            if set(fields) <= {"fg_sa", "cp_a", "ml_co", "fg_text"}:
+            fields = set(row["fields"])
+            controls, components = fields & set(PLAIN), fields <= {"fg_sa", "cp_a", "ml_co", "fg_text"}
+            if components or (row["group"] == "paper" and not controls):  # which may have been searched
                 text = "class" if row["text"].startswith("class") else "fine"
-                fg_sa, cp_a, ml_co = (bool(fields.get(name, True)) for name in ("fg_sa", "cp_a", "ml_co"))
+                fg_sa, cp_a, ml_co = (bool(row["fields"].get(name, True)) for name in ("fg_sa", "cp_a", "ml_co"))
                 found[Components(fg_sa, cp_a, ml_co, text)] = [
                     {"correct": correct, "total": row["total"]} for correct in row["correct"]
                 ]
@@ -76,10 +78,14 @@ def ablation_blocks(ablation: Ablation, prefix: str) -> list[Block]:
     if compared:
         blocks.append(_picture(compared, metric, reference, prefix))
     blocks.append(_table(rows, metric, reference, test["clips"]))
-    expected = tuple(f"{row['row']} ({row['group']}): {row['hypothesis']}" for row in rows if row["hypothesis"])
-    if expected:
-        blocks += [Heading("What was expected before the runs", 3), Items(expected)]
+    rows_in_words = tuple(f"{row['row']} ({row['group']}): {row['hypothesis']}{_fields(row)}" for row in rows)
+    blocks += [Heading("What was expected before the runs, and what each row changes", 3), Items(rows_in_words)]
     return blocks
+
+
+def _fields(row: dict[str, Any]) -> str:
+    changed = ", ".join(f"{name}: {json.dumps(value)}" for name, value in row["fields"].items())
+    return f" [{changed}]" if changed else ""
 
 
 def _doubts(table: dict[str, Any]) -> list[Block]:
