@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 FORMAT = "fgsgl-scores-1"
+HEADER = ("dataset", "split", "weights", "classes", "clips", "subjects")
 
 
 def score_path(folder: Path, split: str) -> Path:
@@ -128,6 +129,9 @@ class Scores:
                 logits, labels = file.get_tensor("logits"), file.get_tensor("labels")
         except SafetensorError as error:
             raise ValueError(f"{path} cannot be read ({error}): evaluate the checkpoint again") from error
+        missing = [name for name in HEADER if name not in about]
+        if missing:
+            raise ValueError(f"{path} has no {', '.join(missing)} in its header: evaluate the checkpoint again")
         classes, clips, subjects = (tuple(json.loads(about[name])) for name in ("classes", "clips", "subjects"))
         return cls(about["dataset"], about["split"], classes, clips, subjects, labels, logits, about["weights"])
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from microgesture.evaluation.score_file import Scores, clip_names, same_clips, score_path, scores_of, weights_digest
 
@@ -74,3 +75,10 @@ def test_the_same_clips_in_another_order(scores) -> None:
         same_clips(scores, replace(scores, labels=np.array([0, 0, 1])))
     with pytest.raises(ValueError, match=r"know other classes: \['rub', 'wave'\]"):
         same_clips(scores, replace(scores, classes=("nod", "wave")))
+
+
+def test_a_file_that_lacks_something_says_so(scores, tmp_path) -> None:
+    about = {"format": "fgsgl-scores-1", "dataset": "mine", "split": "test"}
+    save_file({"logits": scores.logits, "labels": scores.labels}, tmp_path / "s", about)
+    with pytest.raises(ValueError, match="has no weights, classes, clips, subjects in its header: evaluate"):
+        Scores.read(tmp_path / "s")

@@ -69,8 +69,8 @@ def ablation_blocks(ablation: Ablation, prefix: str) -> list[Block]:
         Text(
             f"Tested on {where}. Primary: the paired difference in {metric} to the row {reference} over the seeds of "
             "both, with a bootstrap over people and, within them, clips; p adjusted over the rows (Holm). ± is the "
-            "sample deviation over seeds. What shuffled FG-Text or an encoder without language gives as well is no "
-            "effect of what the sentences mean."
+            "sample deviation over seeds. H(record | class), in bits, is how much FG-Text says beyond the class. What "
+            "shuffled FG-Text or an encoder without language gives as well is no effect of what the sentences mean."
         ),
     ]
     blocks += _doubts(table)
@@ -115,8 +115,8 @@ def _excludes_0(interval: Sequence[float]) -> bool:
 
 def _table(rows: Sequence[dict[str, Any]], metric: str, reference: str, clips: int) -> Table:
     head = (
-        "Row", "Group", f"Right of {clips}, each seed", "Top-1", "Macro-F1", f"{metric} less {reference} [95 %]",
-        "p (Holm)", "H(record | class), bits", "Sentences in L_fg", "Minutes a run",
+        "Row", f"Right of {clips}, each seed", "Top-1", "Macro-F1", f"{metric} less {reference} [95 %]",
+        "p (Holm)", "H(record | class)", "Sentences in L_fg", "Minutes a run",
     )  # fmt: skip
     cells = []
     for row in rows:
@@ -124,13 +124,13 @@ def _table(rows: Sequence[dict[str, Any]], metric: str, reference: str, clips: i
         compared = row["sentences_compared"]
         cells.append(
             (
-                row["row"], row["group"], " ".join(map(str, row["correct"])), spread(row["top1"]),
+                row["row"], " ".join(map(str, row["correct"])), spread(row["top1"]),
                 spread(row["macro_f1"]), _difference(row["compared"]), p_value(row["p_holm"]),
                 Cell(f"{text} (class-level text)", "note") if row["text"].startswith("class") else text,
                 "–" if compared is None else f"{compared:.1f}", f"{row['train_seconds']['mean'] / 60:.1f}",
             )
         )  # fmt: skip
-    return Table("Rows of the ablation, in per cent", head, tuple(cells), ("", "", "wide", *["number"] * 7))
+    return Table("Rows of the ablation, in per cent", head, tuple(cells), ("label", "wide", *["number"] * 7))
 
 
 def spread(values: dict[str, Any]) -> str:

@@ -86,7 +86,7 @@ class Table:
         caption: What it shows.
         head: Names of the columns.
         rows: As many cells in each.
-        kinds: Of each column: any of `number`, `theirs` and `wide`; or empty.
+        kinds: Of each column: any of `number`, `mark`, `label` (not broken), `theirs` and `wide`; or empty.
     """
 
     caption: str

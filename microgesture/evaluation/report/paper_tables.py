@@ -50,7 +50,7 @@ def paper_tables(runs: Sequence[Run], ablations: Sequence[Ablation]) -> list[Blo
         ablations: Their rows stand in a column each.
     """
     ours = _columns(runs)
-    ours += [Ours(f"{DATASETS.get(a.dataset, a.dataset)}, {a.name}", a.dataset, a.paper_rows()) for a in ablations]
+    ours += [Ours(f"{_tested(a)}, {a.name}", a.dataset, a.paper_rows()) for a in ablations]
     return [
         Heading("Beside the paper"),
         Text(
@@ -64,6 +64,12 @@ def paper_tables(runs: Sequence[Run], ablations: Sequence[Ablation]) -> list[Blo
         Heading("What must not be compared", 3),
         Items(NOTES),
     ]
+
+
+def _tested(ablation: Ablation) -> str:
+    """The data set that an ablation was tested on, and its splits where they are not the test split."""
+    name, splits = DATASETS.get(ablation.dataset, ablation.dataset), ablation.table["test"]["splits"]
+    return name if splits == ["test"] else f"{name} ({' + '.join(splits)})"
 
 
 def _columns(runs: Sequence[Run]) -> list[Ours]:
@@ -136,5 +142,5 @@ def _components(caption: str, table: dict[Components, tuple[float, float]], ours
         rows.append((*marks, text, *theirs, *own))
     names = [column.title for column in ours]
     head = ("FG-SA", "CP-A", "ML-CO", "FG-Text", "SMG, paper", "iMiGUE, paper", *names)
-    kinds = ("mark", "mark", "mark", "", THEIRS, THEIRS, *["number"] * len(names))
+    kinds = ("mark", "mark", "mark", "label", THEIRS, THEIRS, *["number"] * len(names))
     return Table(f"{caption}, top-1 in per cent (difference to the full model)", head, tuple(rows), kinds)
