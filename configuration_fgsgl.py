@@ -92,7 +92,11 @@ class FGSGLConfig(PreTrainedConfig):
 
     def restore_pipeline(self) -> None:
         """Names the pipeline as config.json does; `transformers.pipeline` puts classes there, which JSON cannot hold."""
-        about = {"impl": "pipeline_fgsgl.FGSGLPipeline", "pt": ["AutoModelForVideoClassification"], "type": "multimodal"}
+        about = {
+            "impl": "pipeline_fgsgl.FGSGLPipeline",
+            "pt": ["AutoModelForVideoClassification"],
+            "type": "multimodal",
+        }
         self.custom_pipelines = {TASK: about}
 
     def set_spotting(self, spotting: dict) -> None:

@@ -37,7 +37,9 @@ class Explanation:
 
 
 @torch.inference_mode()
-def explain(model: Any, processor: Any, frames: torch.Tensor, label: int | None, grid: int, batch_size: int) -> Explanation:
+def explain(
+    model: Any, processor: Any, frames: torch.Tensor, label: int | None, grid: int, batch_size: int
+) -> Explanation:
     """Covers each patch of each frame in turn.
 
     Args:
@@ -61,7 +63,9 @@ def explain(model: Any, processor: Any, frames: torch.Tensor, label: int | None,
     edges = torch.linspace(0, S, grid + 1).round().int().tolist()
     cells = [(row, column) for row in range(grid) for column in range(grid)]
     for t in range(T):
-        losses[t] = whole[label] - _with(model, mid, high, t, mid[neighbour[t]][None], high[neighbour[t]][None])[0, label]
+        losses[t] = (
+            whole[label] - _with(model, mid, high, t, mid[neighbour[t]][None], high[neighbour[t]][None])[0, label]
+        )
         for begin in range(0, len(cells), T * batch_size):
             some = cells[begin : begin + T * batch_size]
             covered = pixels[t].repeat(len(some), 1, 1, 1)

@@ -1,9 +1,9 @@
 """Checkpoint + video -> labels, attributes and sentence; segments of untrimmed recordings; what carried a decision.
 
-    pipe = pipeline("micro-gesture-recognition", model="outputs/synthetic", trust_remote_code=True)
-    pipe("clip.mp4")                    # [{"label": ..., "score": ...}, ...]
-    pipe.spot("interview.mp4")          # [{"start": ..., "end": ..., "label": ..., "score": ..., "attributes": ...}, ...]
-    pipe.explain("clip.mp4").picture    # the frames, red where it counted
+pipe = pipeline("micro-gesture-recognition", model="outputs/synthetic", trust_remote_code=True)
+pipe("clip.mp4")                    # [{"label": ..., "score": ...}, ...]
+pipe.spot("interview.mp4")          # [{"start": ..., "end": ..., "label": ..., "score": ..., "attributes": ...}, ...]
+pipe.explain("clip.mp4").picture    # the frames, red where it counted
 """
 
 from __future__ import annotations
