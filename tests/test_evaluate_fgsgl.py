@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,9 +17,14 @@ import evaluate_fgsgl
 import train_fgsgl
 from microgesture import cli
 from microgesture.data import load
-from microgesture.data.clip_dataset import ClipDataset
+from microgesture.data.clip_dataset import ClipDataset, clip_sentences
+from microgesture.data.clips import DatasetInfo
+from microgesture.evaluation.calibration import fit_temperature
+from microgesture.evaluation.score_file import Scores, score_path
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -35,9 +45,121 @@ def test_every_clip_is_counted_once_whatever_the_batch_size(trained, tiny_datase
     model, processor = FGSGLForVideoClassification.from_pretrained(trained), FGSGLProcessor.from_pretrained(trained)
     test = load(tiny_dataset)["test"]
     clips = ClipDataset(test, Sampling(processor), [-1] * 8)
-    one, three = (evaluate_fgsgl.predict(model.eval(), processor, clips, size) for size in (1, 3))
+    one, three = (evaluate_fgsgl.predict(model.eval(), processor, clips, size)[0] for size in (1, 3))
     torch.testing.assert_close(one, three)
     assert int((one.argmax(-1) == torch.tensor(clips.labels)).sum()) == result["metrics"]["correct"]
+
+
+def run(checkpoint: Path, dataset: Path, cache: Path, *options: str) -> dict:
+    """Evaluates on the test split as a person does; gives what was written."""
+    evaluate_fgsgl.main([str(checkpoint), str(dataset), "--cache_dir", str(cache), *options])
+    return json.loads((checkpoint / "eval_test.json").read_text())
+
+
+def test_figures_about_text_and_confidence(trained, tiny_dataset, tmp_path, capsys) -> None:
+    result = run(trained, tiny_dataset, tmp_path / "cache", "--details")
+    printed = capsys.readouterr().out
+    test, info = load(tiny_dataset)["test"], DatasetInfo.read(tiny_dataset)
+    sentences = clip_sentences(test, info.texts)
+    found = result["text"]["retrieval"]
+    assert found["sentences"] == len({s for s in sentences if s})
+    assert found["recall@1"]["total"] == sum(s is not None for s in sentences) == 7
+    attributes = result["text"]["attributes"]
+    assert {row["all"]["total"] for row in attributes.values()} == {7}
+    assert attributes["direction"]["all"]["true_default"] == 7  # the direction is what the classes differ in
+    assert attributes["motion_type"]["differing"]["total"] == sum(
+        m not in ("raise", None) for m in test["motion_type"]
+    )
+    assert "own sentence among" in printed
+    assert "record differs" in printed
+    scores = {split: Scores.read(score_path(trained, split)) for split in ("test",)}["test"]
+    model = FGSGLForVideoClassification.from_pretrained(trained).eval()
+    processor = FGSGLProcessor.from_pretrained(trained)
+    words = [model.describe(processor(row["video"]["path"])["pixel_values"])[0]["direction"][0][0] for row in test]
+    right = [word == truth for word, truth in zip(words, test["direction"], strict=True)]
+    assert attributes["direction"]["all"]["described"] == sum(right)
+    held_out = ClipDataset(load(tiny_dataset)["validation"], Sampling(processor), [-1] * 8)
+    logits = evaluate_fgsgl.predict(model, processor, held_out)[0]
+    temperature = result["calibration"]["scaled"]["temperature"]
+    assert temperature == pytest.approx(fit_temperature(logits.numpy(), held_out.labels), rel=1e-3)
+    assert scores.labels.tolist() == test["label"]
+    assert scores.clips[0] == "clips/000.mp4"
+    assert set(scores.subjects) == {"e"}
+    assert result["class_groups"]["training clips"]["tail (under 20)"]["total"] == 8
+
+
+def test_no_temperature_is_fitted_on_what_is_measured(trained, tiny_dataset, tmp_path) -> None:
+    result = evaluate_fgsgl.evaluate(trained, tiny_dataset, "validation", tmp_path / "cache", False)
+    assert list(result["calibration"]) == ["plain"]
+
+
+def test_comparing_checkpoints_and_handing_in(trained, tiny_dataset, tmp_path, capsys) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trained, other, ignore=shutil.ignore_patterns("checkpoint-*"))
+    with pytest.raises(FileNotFoundError, match="evaluate that checkpoint on that split first"):
+        run(trained, tiny_dataset, tmp_path / "cache", "--compare", str(other))
+    run(other, tiny_dataset, tmp_path / "cache")
+    path = score_path(other, "test")
+    scores = Scores.read(path)
+    worse = Scores(*(getattr(scores, name) for name in ("dataset", "split", "classes", "clips", "subjects", "labels")),
+                   np.roll(np.eye(4, dtype=np.float32)[scores.labels], 1, axis=1))  # fmt: skip
+    worse.save(path)  # a model that is never right
+    row = run(trained, tiny_dataset, tmp_path / "cache", "--compare", str(other))["comparisons"][str(other)]
+    printed = capsys.readouterr().out
+    right = int((scores.logits.argmax(1) == scores.labels).sum())
+    assert row["correct"] == {"first": [0], "second": [right]}
+    assert row["difference"] == pytest.approx(right / 8)
+    assert row["interval"] is None
+    assert row["per_subject"] == {"e": {"clips": 8, "difference": pytest.approx(right / 8)}}
+    assert f"compared with {other}: {right}/8 against 0/8" in printed
+    assert "1 people are too few for an interval over people; each: e " in printed
+    assert "ignores that clips of one person are not independent" in printed
+    with pytest.raises(ValueError, match=r"'clips/000\.mp4' is not named like 0054_0"):
+        run(trained, tiny_dataset, tmp_path / "cache", "--challenge", "submission")
+
+
+def test_sentences_of_a_published_language_model(trained, tiny_dataset, tmp_path, capsys) -> None:
+    """They are looked up; without a table the run says what is missing, and measures the rest."""
+    record = json.loads((trained / "metrics.json").read_text())
+    record["text_encoder"] |= {"name": "org/model", "revision": "abc"}
+    (trained / "metrics.json").write_text(json.dumps(record))
+    found = run(trained, tiny_dataset, tmp_path / "cache")["text"]["retrieval"]
+    assert found == {"skipped": "sentences of this split are not embedded yet; --backbone org/model embeds them"}
+    assert "own sentence: not measured, because" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_two_processes_give_the_figures_of_one(trained, tiny_dataset, tmp_path) -> None:
+    """7 clips in batches of 3: neither the last batch nor the last process's share is full."""
+    odd = tmp_path / "odd"
+    shutil.copytree(tiny_dataset, odd)
+    lines = (odd / "test" / "metadata.jsonl").read_text().splitlines(keepends=True)
+    (odd / "test" / "metadata.jsonl").write_text("".join(lines[:-1]))
+    (odd / "test" / json.loads(lines[-1])["file_name"]).unlink()
+    argv = [str(trained), str(odd), "--cache_dir", str(tmp_path / "cache"), "--batch_size", "3"]
+    found, files = [], []
+    for processes in (1, 2):
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
+        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
+        done = subprocess.run(
+            [*command, "evaluate_fgsgl.py", *argv], cwd=ROOT, env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+            capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("test split\n") == 1  # one process speaks
+        assert "/7 = " in done.stdout
+        found.append(json.loads((trained / "eval_test.json").read_text()))
+        files.append(Scores.read(score_path(trained, "test")))
+    for name in ("metrics", "groups", "class_groups", "text"):
+        assert found[0][name] == found[1][name]
+    assert found[0]["metrics"]["total"] == 7
+    one, two = (result["calibration"]["scaled"] for result in found)
+    for name in ("temperature", "ece", "brier", "nll"):
+        assert one[name] == pytest.approx(two[name], rel=1e-4)
+    assert files[0].clips == files[1].clips
+    np.testing.assert_allclose(files[0].logits, files[1].logits, rtol=1e-4, atol=1e-5)
 
 
 def test_overlap_of_published_splits_is_in_every_result(trained, tiny_dataset, tmp_path, caplog) -> None:
