@@ -184,6 +184,7 @@ def _score(
     return Windows(start, end, *(part.float().cpu() for part in (logits, out.pooled, out.fine_embeds)))
 
 
+@torch.no_grad()
 def background_scores(model: Any, windows: Windows, way: str) -> np.ndarray:
     """How likely each window is background `(W,)`, 0 to 1.
 
@@ -196,7 +197,8 @@ def background_scores(model: Any, windows: Windows, way: str) -> np.ndarray:
     if way == "softmax":
         return (1 - windows.logits.softmax(-1).amax(-1)).numpy()
     head = model.background
-    return torch.sigmoid(windows.pooled @ head.weight.float().cpu().T + head.bias.float().cpu())[:, 0].detach().numpy()
+    scores = windows.pooled @ head.weight.float().cpu().T + head.bias.float().cpu()
+    return torch.sigmoid(scores)[:, 0].numpy()
 
 
 def candidates(windows: Windows, background: np.ndarray, threshold: float) -> list[Candidate]:
@@ -222,8 +224,8 @@ def segments(found: Sequence[Candidate], unknown: float, keep: float) -> list[Ca
     """Merges windows, and of segments of one label that overlap keeps the one with the highest score.
 
     Neighbouring windows of one length and class are one segment. It reaches from the middle of the first to the middle
-    of the last, and `keep` times half a window beyond on either side: where windows begin to answer depends on how much
-    of a gesture they must see. Segments of different classes may overlap, because a person may do two things at once.
+    of the last, and `keep` times half a window beyond on either side: where windows begin to answer depends on how
+    much of a gesture they must see. Segments of different classes may overlap, because a person may do two things at once.
 
     Args:
         found: Windows that are no background, of one recording.

@@ -25,6 +25,7 @@ from microgesture.evaluation.segments import MIGA_IOU, Segment, iou, segment_f1,
 
 logger = logging.getLogger(__name__)
 
+FILE = "spotting.json"  # in the checkpoint: what was chosen, and the figures of the test recordings
 WAYS = ("head", "softmax")
 QUANTILES = (0.25, 0.5, 0.75)  # of the training gestures' durations: the lengths of windows
 HOPS_PER_WINDOW = 4
