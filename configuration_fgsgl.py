@@ -35,8 +35,8 @@ class FGSGLConfig(PreTrainedConfig):
         classifier_input: `high`, or `mid_high` for both levels.
         category_texts: One sentence T_c per class (Sec. III-D), in the order of `id2label`; empty when unknown.
         attribute_words: For each FG-Text attribute the words that `describe` may rank.
-        sentence_parts: How words become a sentence: `template` and the phrases of each word of `initiator`, `motion_type`
-            and `direction`, under `""` that of an unknown one; without them there is no sentence.
+        sentence_parts: How words become a sentence: `template` and the phrases of each word of `initiator`,
+            `motion_type` and `direction`, under `""` that of an unknown one; without them there is no sentence.
         spotting: How gestures are found in untrimmed recordings, as `microgesture fit-spotting` measured it:
             `window_seconds`, `hop` (frames between two windows), and for each way to tell background, `head` and
             `softmax`, the thresholds `background` and `unknown` and the share `keep` of a window (see spotting_fgsgl).
@@ -91,7 +91,7 @@ class FGSGLConfig(PreTrainedConfig):
         self._check(depth)
 
     def restore_pipeline(self) -> None:
-        """Names the pipeline as config.json does; `transformers.pipeline` puts classes there, which JSON cannot hold."""
+        """Names the pipeline as config.json does; `transformers.pipeline` puts classes there, which are no JSON."""
         about = {
             "impl": "pipeline_fgsgl.FGSGLPipeline",
             "pt": ["AutoModelForVideoClassification"],

@@ -384,6 +384,10 @@ def _check_head(head: bytes, name: str) -> None:
         raise VideoError(
             f"{name}: this is a web page, perhaps a download that failed. Download the video again.", "unreadable"
         )
+    if head.isascii() and head.translate(None, b"\t\n\r\f").decode().isprintable():
+        raise VideoError(
+            f"{name}: this is a text file, not a video, whatever its name says. Give the video.", "unreadable"
+        )
 
 
 def _reason(error: BaseException) -> str:

@@ -1,9 +1,9 @@
 """Which frames and which patches carried a decision: occlusion.
 
-A patch of one frame is covered, and what the class loses in log-probability is what the patch was worth (Zeiler and Fergus,
-ECCV 2014). Gradients times attention would be faster, but tell where the network looks and not what it needs: covering
-a patch is what a person would do to find out, and it needs no gradient. A covered patch changes the features of its own
-frame only, so the tower sees T · G² frames instead of T · G² clips.
+A patch of one frame is covered, and what the class loses in log-probability is what the patch was worth (Zeiler and
+Fergus, ECCV 2014). Gradients times attention would be faster, but tell where the network looks and not what it needs:
+covering a patch is what a person would do to find out. A covered patch changes the features of its own frame only, so
+the tower sees T · G² frames instead of T · G² clips.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Explanation:
     Args:
         label: The class that is explained.
         score: Its probability.
-        frames: What the class loses in log-probability when a frame shows what its neighbour shows `(T,)`; above 0, the
-            frame spoke for the class.
+        frames: What the class loses in log-probability when a frame shows what its neighbour shows `(T,)`; above 0,
+            the frame spoke for the class.
         patches: The same when a patch is covered with grey `(T, G, G)`.
         picture: The T frames side by side with the patches that spoke for the class in red `(S, T·S, 3)`, uint8.
     """

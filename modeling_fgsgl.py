@@ -26,8 +26,8 @@ try:
 except ImportError:
     from configuration_fgsgl import FGSGLConfig
 if TYPE_CHECKING:
-    # Never run. save_pretrained and the Hub's loader take along every file that stands in such a line, and a checkpoint
-    # without its pipeline would not be whole.
+    # Never run. save_pretrained and the Hub's loader take along every file that stands in such a line, and a
+    # checkpoint without its pipeline would not be whole.
     from .pipeline_fgsgl import FGSGLPipeline  # noqa: F401
 
 SPACES = ("fine", "class")

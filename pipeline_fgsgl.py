@@ -8,7 +8,6 @@ pipe.explain("clip.mp4").picture    # the frames, red where it counted
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -35,9 +34,9 @@ Ranked = dict[str, list[dict[str, Any]]]
 class FGSGLPipeline(Pipeline):
     """Recognises micro-gestures in videos.
 
-    A call takes a path, the bytes of a video file, uint8 frames `(F, H, W, 3)`, a row of a data set (a mapping with `video`, or
-    `path` and `bytes`, and where wanted `start`, `end` and `mirrored`), or a list, generator, torch `Dataset` or
-    `datasets` column of these.
+    A call takes a path, the bytes of a video file, uint8 frames `(F, H, W, 3)`, a row of a data set (a mapping with
+    `video`, or `path` and `bytes`, and where wanted `start`, `end` and `mirrored`), or a list, generator, torch
+    `Dataset` or `datasets` column of these.
 
     Call arguments:
         top_k: How many classes, best first (default 5).
@@ -163,8 +162,8 @@ class FGSGLPipeline(Pipeline):
             progress: Whether a progress bar is shown.
 
         Returns:
-            `[{"start", "end", "label", "score", "attributes", "sentence"}]` in seconds and in the order of time. Segments of one
-            label do not overlap; the label `unknown` says that no class is likely enough.
+            `[{"start", "end", "label", "score", "attributes", "sentence"}]` in seconds and in the order of time.
+            Segments of one label do not overlap; the label `unknown` says that no class is likely enough.
 
         Raises:
             VideoError: The file cannot be read.

@@ -1,8 +1,8 @@
 """Untrimmed recordings: windows that share their frames, and how scored windows become segments.
 
 Three notions are kept apart. `background`: nothing is annotated there; windows that look like it are dropped. A class
-such as `Non-MG`, if the data set has one, is a class like any other. `unknown`: something happens, but no class is likely
-enough; it is returned, under that name.
+such as `Non-MG`, if the data set has one, is a class like any other. `unknown`: something happens, but no class is
+likely enough; it is returned, under that name.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Candidate:
     label: int
     score: float
     likely: float
-    embed: np.ndarray | None = None
+    embed: np.ndarray
 
     @property
     def length(self) -> float:
@@ -68,8 +68,8 @@ def plan_windows(
 ) -> list[tuple[Fraction, Fraction]]:
     """Windows over a recording, in the order of their ends.
 
-    Windows of one length begin `hop` of their frames after each other, so that neighbours see the same frames; the last
-    one ends where the recording ends.
+    Windows of one length begin `hop` of their frames after each other, so that neighbours see the same frames; the
+    last one ends where the recording ends.
 
     Args:
         total: Seconds of the recording.
@@ -243,7 +243,7 @@ def segments(found: Sequence[Candidate], unknown: float, keep: float) -> list[Ca
         for group in _runs(sorted(windows, key=lambda w: w.start), length / 2):
             likely = float(np.mean([w.likely for w in group]))
             half = length / 2 * (1 - keep)
-            embed = None if group[0].embed is None else np.mean([w.embed for w in group], 0)
+            embed = np.mean([w.embed for w in group], axis=0)
             name = label if likely >= unknown else UNKNOWN_ID
             score = float(np.mean([w.score for w in group]))
             merged.append(Candidate(group[0].start + half, group[-1].end - half, name, score, likely, embed))

@@ -1,7 +1,7 @@
 """`microgesture predict`: many files through the network, each once, with every failure told and none fatal.
 
-What was found is appended to a journal, one whole line per file, and the tables are made of it at the end. A run that was
-interrupted goes on after the last whole line.
+What was found is appended to a journal, one whole line per file, and the tables are made of it at the end. A run that
+was interrupted goes on after the last whole line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--csv", type=Path, metavar="FILE", help="a table")
     out.add_argument("--eaf", type=Path, metavar="DIR", help="an ELAN file per video")
     out.add_argument("--boris", type=Path, metavar="FILE", help="a BORIS project")
-    out.add_argument("--label-studio", type=Path, metavar="FILE", help="Label Studio tasks, and their page beside them")
+    out.add_argument(
+        "--label-studio", type=Path, metavar="FILE", help="Label Studio tasks, and their page beside them"
+    )
     parser.add_argument(
         "--on-error", choices=("skip", "stop"), default="skip",
         help="what to do with a file that cannot be read (default: go on without it, and end with status 3)",
@@ -108,7 +110,9 @@ class Journal:
                 raise ValueError(f"{self.path} exists and is no result of this command; name another file") from error
         if before != self.made_by:
             what = ", ".join(sorted(k for k in {*before, *self.made_by} if before.get(k) != self.made_by.get(k)))
-            raise ValueError(f"{self.path} was made otherwise ({what}); name another file, or remove it to begin again")
+            raise ValueError(
+                f"{self.path} was made otherwise ({what}); name another file, or remove it to begin again"
+            )
 
     def append(self, result: dict[str, Any]) -> None:
         """Adds one file's line, whole, also where several processes write."""

@@ -53,9 +53,9 @@ class Recording:
 def read_recordings(folder: Path, split: str, names: Sequence[str]) -> list[Recording]:
     """The annotated recordings of a split.
 
-    They are told in one of two ways: by `recordings.jsonl` (each with `file_name` and `subject`, also those without any
-    gesture) and `segments.jsonl` (`file_name`, `label`, `start`, `end`), as the synthetic recordings are; or by the
-    `metadata.jsonl` of a prepared data set, whose clips are spans of longer videos.
+    They are told in one of two ways: by `recordings.jsonl` (each with `file_name` and `subject`, also those without
+    any gesture) and `segments.jsonl` (`file_name`, `label`, `start`, `end`), as the synthetic recordings are; or by
+    the `metadata.jsonl` of a prepared data set, whose clips are spans of longer videos.
 
     Args:
         folder: The folder that holds a folder per split.
@@ -71,7 +71,9 @@ def read_recordings(folder: Path, split: str, names: Sequence[str]) -> list[Reco
     if not index.is_file():
         index = rows_file = root / METADATA_FILE
     if not rows_file.is_file():
-        raise FileNotFoundError(f"{folder} has no split {split!r} with recordings.jsonl and segments.jsonl, or {rows_file}")
+        raise FileNotFoundError(
+            f"{folder} has no split {split!r} with recordings.jsonl and segments.jsonl, or {rows_file}"
+        )
     recordings: dict[str, Recording] = {}
     for where, row in read_lines(index):
         path = root / row["file_name"]
@@ -148,7 +150,8 @@ def fit(pipe: Any, rooms: Any, folder: Path, say: Callable[[str], None]) -> dict
         raise ValueError("training and validation recordings need annotated gestures")
     lengths = sorted({max(0.05, round(float(q), 2)) for q in np.quantile(durations, QUANTILES)})
     hop = max(1, config.num_frames // HOPS_PER_WINDOW)
-    say(f"windows of {', '.join(f'{length:g} s' for length in lengths)}: quartiles of {len(durations)} training gestures")
+    listed = ", ".join(f"{length:g}" for length in lengths)
+    say(f"windows of {listed} s: quartiles of {len(durations)} training gestures")
 
     def scan(recording: Recording) -> Any:
         return scan_whole(pipe, rooms, recording.path, lengths, hop)
@@ -178,7 +181,9 @@ def scan_whole(pipe: Any, rooms: Any, path: Path, lengths: Sequence[float], hop:
 
     for measured in (False, True):
         try:
-            parts = list(rooms.scan(pipe.model, pipe.feature_extractor, path, lengths, hop, batch_size=8, measured=measured))
+            parts = list(
+                rooms.scan(pipe.model, pipe.feature_extractor, path, lengths, hop, batch_size=8, measured=measured)
+            )
             break
         except rooms.UnplannedError:
             continue
@@ -219,7 +224,7 @@ def evaluate(model: Any, rooms: Any, recordings: Sequence[tuple[Recording, Any]]
     """All figures of test recordings, with the settings of the configuration.
 
     Returns:
-        As `segment_metrics`, with `alarms` (the right class counts) and `alarms_any_class`, each as `alarms` returns it.
+        As `segment_metrics`, with `alarms` (the right class counts) and `alarms_any_class`, as `alarms` returns them.
     """
     limits = model.config.spotting[way]
     found, truth, seconds = {}, {}, {}
@@ -229,7 +234,7 @@ def evaluate(model: Any, rooms: Any, recordings: Sequence[tuple[Recording, Any]]
         truth[name], seconds[name] = r.segments, float(windows.end.max())
     blind = [{n: [s._replace(label=0) for s in part] for n, part in side.items()} for side in (found, truth)]
     result = segment_metrics(found, truth) | {"alarms": alarms(found, truth, seconds)}
-    return result | {"alarms_any_class": alarms(*blind, seconds)}
+    return result | {"alarms_any_class": alarms(blind[0], blind[1], seconds)}
 
 
 def alarms(
@@ -243,8 +248,8 @@ def alarms(
         seconds: Recording -> its length.
 
     Returns:
-        `false_alarms_per_minute`; the same in recordings without any gesture, `..._in_empty` (`None` if there is none);
-        `misses` and `gestures`; `onset_error` and `offset_error`, the mean distance in seconds over the pairs.
+        `false_alarms_per_minute`; the same in recordings without any gesture, `..._in_empty` (`None` if there is
+        none); `misses` and `gestures`; `onset_error` and `offset_error`, the mean distance in seconds over the pairs.
     """
     pairs: list[tuple[Segment, Segment]] = []
     for name, gestures in truth.items():

@@ -28,6 +28,7 @@ from microgesture.model_card import model_card
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = {"configuration_fgsgl.py", "container_fgsgl.py", "modeling_fgsgl.py", "processing_fgsgl.py", "video_fgsgl.py"}
+CODE |= {"explain_fgsgl.py", "pipeline_fgsgl.py", "spotting_fgsgl.py"}
 WHOLE = CODE | {"README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"}
 
 

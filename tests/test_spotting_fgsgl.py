@@ -93,7 +93,7 @@ def test_a_window_is_the_clip_of_its_span_and_each_frame_is_decoded_once(pipe, f
 
 
 def window(start: float, end: float, label: int = 0, score: float = 0.8, likely: float = 0.9) -> Candidate:
-    return Candidate(start, end, label, score, likely)
+    return Candidate(start, end, label, score, likely, np.zeros(2))
 
 
 def spans(found: list[Candidate]) -> list[tuple]:
@@ -135,7 +135,10 @@ def test_spot_gives_segments_with_attributes(pipe, folder) -> None:
         assert set(segment) == {"start", "end", "label", "score", "attributes", "sentence"}
         assert 0 <= segment["start"] < segment["end"] <= 1.2
         assert {item["label"] for item in segment["attributes"]["initiator"]} == {"hand", "leg"}
-    assert pipe.spot(path, settings=SETTINGS | {"softmax": {"background": 0, "unknown": 0, "keep": 1}}, progress=False) == []
+    assert (
+        pipe.spot(path, settings=SETTINGS | {"softmax": {"background": 0, "unknown": 0, "keep": 1}}, progress=False)
+        == []
+    )
     with pytest.raises(ValueError, match="background is 'head'"):
         pipe.spot(path, background="head", settings=SETTINGS, progress=False)
 
@@ -166,5 +169,3 @@ def test_a_broken_recording_is_named(pipe, tmp_path, folder) -> None:
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"cut\.mp4"):
         pipe.spot(tmp_path / "cut.mp4", settings=SETTINGS, progress=False)
-
-

@@ -1,8 +1,12 @@
 """What the network found, as files that people open beside the video and correct: CSV, ELAN, BORIS, Label Studio.
 
-A result is one file's line of the journal (`microgesture.prediction`): `{"file", "seconds", "fps", "segments":
-[{"start", "end", "label", "score", "initiator", "receiver", "direction", "motion_type", "sentence"}]}`. Corrected files come back through
-`microgesture prepare own`. All of them are written a file at a time, so that ten thousand need no more memory than ten.
+A result is one file's line of the journal (`microgesture.prediction`):
+
+    {"file", "seconds", "fps", "segments": [{"start", "end", "label", "score", "initiator", "receiver", "direction",
+     "motion_type", "sentence"}]}
+
+Corrected files come back through `microgesture prepare own`. All of them are written a result at a time, so that ten
+thousand need no more memory than ten.
 """
 
 from __future__ import annotations

@@ -153,8 +153,8 @@ def sentence_parts() -> dict[str, Any]:
     """What a checkpoint needs to make sentences of words without this package.
 
     Returns:
-        `template`; for each initiator its noun phrase and whether it is plural; for each motion type singular, plural and
-        preposition; for each direction its phrase. Under `""` stands what an unknown word becomes.
+        `template`; for each initiator its noun phrase and whether it is plural; for each motion type singular, plural
+        and preposition; for each direction its phrase. Under `""` stands what an unknown word becomes.
     """
     initiators = ["", *VOCABULARY["initiator"]]
     motions = ["", *VOCABULARY["motion_type"]]
