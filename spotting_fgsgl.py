@@ -225,7 +225,7 @@ def segments(found: Sequence[Candidate], unknown: float, keep: float) -> list[Ca
 
     Neighbouring windows of one length and class are one segment. It reaches from the middle of the first to the middle
     of the last, and `keep` times half a window beyond on either side: where windows begin to answer depends on how
-    much of a gesture they must see. Segments of different classes may overlap, because a person may do two things at once.
+    much of a gesture they must see. Segments of different classes may overlap: a person may do two things at once.
 
     Args:
         found: Windows that are no background, of one recording.

@@ -291,7 +291,7 @@ def _collect(frames: Iterable[tuple[int, Any]], wanted: list[int], name: str) ->
 def _pictures(
     frames: Iterable[tuple[int, Any]], wanted: Collection[int], name: str, at_once: int = 1
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield the frames whose key is wanted as RGB (H, W, 3), all of the size of the first; the caller keeps `at_once`."""
+    """Yield the wanted frames as RGB (H, W, 3), all of the size of the first; the caller keeps `at_once` of them."""
     reformatter = VideoReformatter()  # shared, because each one builds a scaler
     size: tuple[int, int] | None = None
     for key, frame in frames:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,6 @@ from conftest import SHARED, TINY_VISION, moving_square, needs_shared, write_vid
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-import datasets
 from configuration_fgsgl import TASK, FGSGLConfig
 from microgesture.data.fg_text import VOCABULARY, FGText, sentence_parts
 from modeling_fgsgl import FGSGLForVideoClassification

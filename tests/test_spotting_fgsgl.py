@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from video_files import video_file
 
 import spotting_fgsgl
 import video_fgsgl
@@ -17,16 +19,13 @@ from modeling_fgsgl import FGSGLForVideoClassification
 from pipeline_fgsgl import FGSGLPipeline
 from processing_fgsgl import FGSGLProcessor
 from spotting_fgsgl import UNKNOWN_ID, Candidate, plan_windows, scan, segments
-from video_files import video_file
 
 VISION = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32,
     "patch_size": 8, "attention_bias": True,
 }  # fmt: skip
-SETTINGS = {
-    "window_seconds": [0.4], "hop": 1,
-    "head": {"background": 1.0, "unknown": 0.0, "keep": 1.0}, "softmax": {"background": 1.0, "unknown": 0.0, "keep": 1.0},
-}  # fmt: skip
+LIMITS = {"background": 1.0, "unknown": 0.0, "keep": 1.0}
+SETTINGS = {"window_seconds": [0.4], "hop": 1, "head": LIMITS, "softmax": LIMITS}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def test_windows_cover_the_recording_and_share_their_frames() -> None:
         starts = sorted(a for a, b in spans if b - a == length)
         assert starts[0] == 0
         assert starts[-1] == 10 - length
-        assert max(b - a for a, b in zip(starts, starts[1:], strict=False)) == length / 4
+        assert max(b - a for a, b in pairwise(starts)) == length / 4
     assert plan_windows(Fraction(1, 2), [1.2, 2.0], 2, 8) == [(0, Fraction(1, 2))]
 
 
