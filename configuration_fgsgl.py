@@ -10,6 +10,7 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 TASK = "micro-gesture-recognition"
 ATTRIBUTES = ("initiator", "receiver", "direction", "motion_type")
+SPOTTING_LIMITS = ("background", "unknown", "keep", "overlap")
 _CHOICES = {
     "temporal_pooling": ("mean", "learned"),
     "spatial_pooling": ("mean", "attention"),
@@ -39,7 +40,7 @@ class FGSGLConfig(PreTrainedConfig):
             `motion_type` and `direction`, under `""` that of an unknown one; without them there is no sentence.
         spotting: How gestures are found in untrimmed recordings, as `microgesture fit-spotting` measured it:
             `window_seconds`, `hop` (frames between two windows), and for each way to tell background, `head` and
-            `softmax`, the thresholds `background` and `unknown` and the share `keep` of a window (see spotting_fgsgl).
+            `softmax`, the limits `background`, `unknown`, `keep` and `overlap` (see `spotting_fgsgl.segments`).
         classifier_dropout: Dropout before the classifier while training.
         initializer_range: Standard deviation of new weights outside the vision tower, which has its own.
         id2label: Class names by id.
@@ -156,9 +157,9 @@ def _check_spotting(spotting: dict, num_frames: int) -> None:
     if not lengths or min(lengths) <= 0 or not 1 <= hop <= num_frames:
         raise ValueError(f"spotting: window_seconds {lengths} must be above 0 and hop {hop} from 1 to {num_frames}")
     for way in ("head", "softmax"):
-        values = [spotting[way].get(name) for name in ("background", "unknown", "keep")]
+        values = [spotting[way].get(name) for name in SPOTTING_LIMITS]
         if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
-            raise ValueError(f"spotting: background, unknown and keep of {way!r} must be from 0 to 1: {values}")
+            raise ValueError(f"spotting: {', '.join(SPOTTING_LIMITS)} of {way!r} must be from 0 to 1: {values}")
 
 
 FGSGLConfig.register_for_auto_class()

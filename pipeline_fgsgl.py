@@ -189,7 +189,8 @@ class FGSGLPipeline(Pipeline):
                     measured=measured, **options,
                 ):  # fmt: skip
                     found += candidates(windows, background_scores(self.model, windows, way), limits["background"])
-                return [self._segment(item) for item in segments(found, limits["unknown"], limits["keep"])]
+                merged = segments(found, limits["unknown"], limits["keep"], limits["overlap"])
+                return [self._segment(item) for item in merged]
             except UnplannedError:
                 continue
         raise VideoError(f"{video}: two decodes gave different frames. Copy the file again.", "truncated")

@@ -220,17 +220,20 @@ def candidates(windows: Windows, background: np.ndarray, threshold: float) -> li
     return found
 
 
-def segments(found: Sequence[Candidate], unknown: float, keep: float) -> list[Candidate]:
+def segments(found: Sequence[Candidate], unknown: float, keep: float, overlap: float) -> list[Candidate]:
     """Merges windows, and of segments of one label that overlap keeps the one with the highest score.
 
     Neighbouring windows of one length and class are one segment. It reaches from the middle of the first to the middle
     of the last, and `keep` times half a window beyond on either side: where windows begin to answer depends on how
     much of a gesture they must see. Segments of different classes may overlap: a person may do two things at once.
+    But they may not coincide more than gestures do in the recordings that `overlap` was fitted on, because then they
+    are one gesture of which windows disagree.
 
     Args:
         found: Windows that are no background, of one recording.
         unknown: A segment whose class is less likely than that is `unknown`; it gives way to any other segment.
         keep: 0 to 1.
+        overlap: Of two segments of different classes with a greater IoU the better one stays; 1: both.
 
     Returns:
         Segments in the order of time; those of one label do not overlap.
@@ -249,10 +252,19 @@ def segments(found: Sequence[Candidate], unknown: float, keep: float) -> list[Ca
             merged.append(Candidate(group[0].start + half, group[-1].end - half, name, score, likely, embed))
     kept: list[Candidate] = []
     for segment in sorted(merged, key=lambda s: (s.label == UNKNOWN_ID, -s.score, s.start)):
-        rivals = kept if segment.label == UNKNOWN_ID else [k for k in kept if k.label == segment.label]
-        if all(segment.end <= other.start or other.end <= segment.start for other in rivals):
+        if all(_shared(segment, other) <= (overlap if _may_meet(segment, other) else 0) for other in kept):
             kept.append(segment)
     return sorted(kept, key=lambda s: (s.start, s.end))
+
+
+def _may_meet(segment: Candidate, other: Candidate) -> bool:
+    return segment.label not in (other.label, UNKNOWN_ID)
+
+
+def _shared(one: Candidate, other: Candidate) -> float:
+    """Intersection over union."""
+    both = max(0.0, min(one.end, other.end) - max(one.start, other.start))
+    return both / (one.length + other.length - both)
 
 
 def _runs(windows: list[Candidate], gap: float) -> Iterator[list[Candidate]]:

@@ -11,7 +11,12 @@ from typing import Any
 def prepare(args: argparse.Namespace) -> None:
     """Makes a data set folder."""
     out = args.out or Path("data") / args.name
-    if args.name == "synthetic":
+    if args.name == "synthetic" and args.recordings:
+        from microgesture.data.synthetic import generate_recordings
+
+        for split in ("train", "validation", "test"):
+            generate_recordings(out / split, args.recordings, args.seed, args.size, split)
+    elif args.name == "synthetic":
         from microgesture.data.synthetic import generate
 
         generate(out, args.size, seed=args.seed)
@@ -259,6 +264,9 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--size", choices=("demo", "full"), default="demo", help="synthetic: demo or full")
     make.add_argument(
         "--seed", type=int, default=0, help="another seed: other people and clips (synthetic), another split (own)"
+    )
+    make.add_argument(
+        "--recordings", type=int, metavar="N", help="synthetic: N untrimmed recordings per split in place of clips"
     )
     _own_options(make)
     make.add_argument("--protocol", choices=("miga", "paper"), default="miga", help="imigue: whose splits")

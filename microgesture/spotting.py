@@ -30,9 +30,10 @@ WAYS = ("head", "softmax")
 QUANTILES = (0.25, 0.5, 0.75)  # of the training gestures' durations: the lengths of windows
 HOPS_PER_WINDOW = 4
 MOSTLY, HARDLY = 0.5, 0.1  # shares of a window, or of a gesture, that are covered
-KEEPS = (0.25, 0.5, 0.75, 1.0)
-UNKNOWNS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-STEPS = 24  # thresholds tried for background
+KEEPS = (0.5, 0.75, 1.0)
+UNKNOWNS = (0.0, 0.3, 0.5, 0.7)
+OVERLAPS = (0.1, 0.3, 1.0)
+STEPS = 12  # thresholds tried for background
 
 
 @dataclass
@@ -116,7 +117,7 @@ def fit_background(pooled: npt.NDArray, is_background: npt.NDArray) -> tuple[npt
         raise ValueError(
             "the training recordings show only background, or only gestures: both are needed to tell them apart"
         )
-    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000).fit(pooled, is_background)
+    model = LogisticRegression(C=1e-3, class_weight="balanced", max_iter=2000).fit(pooled, is_background)
     return model.coef_.astype(np.float32), model.intercept_.astype(np.float32)
 
 
@@ -162,7 +163,7 @@ def fit(pipe: Any, rooms: Any, folder: Path, say: Callable[[str], None]) -> dict
     weight, bias = fit_background(pooled[truth >= 0], truth[truth >= 0])
     say(f"background head: {int((truth == 1).sum())} background and {int((truth == 0).sum())} gesture windows")
     settings: dict[str, Any] = {"window_seconds": lengths, "hop": hop}
-    settings |= {way: {"background": 0.5, "unknown": 0.0, "keep": 0.5} for way in WAYS}
+    settings |= {way: {"background": 0.5, "unknown": 0.0, "keep": 0.5, "overlap": 1.0} for way in WAYS}
     import torch
 
     pipe.model.set_background(torch.from_numpy(weight), torch.from_numpy(bias), settings)
@@ -195,7 +196,7 @@ def scan_whole(pipe: Any, rooms: Any, path: Path, lengths: Sequence[float], hop:
 def found_segments(rooms: Any, windows: Any, background: npt.NDArray, limits: dict[str, float]) -> list[Segment]:
     """Segments of the classes; those that are unknown are none."""
     found = rooms.candidates(windows, background, limits["background"])
-    merged = rooms.segments(found, limits["unknown"], limits["keep"])
+    merged = rooms.segments(found, limits["unknown"], limits["keep"], limits["overlap"])
     return [Segment(s.label, s.start, s.end, s.score) for s in merged if s.label != rooms.UNKNOWN_ID]
 
 
@@ -207,8 +208,8 @@ def choose(
     levels = np.unique(np.quantile(np.concatenate(scores), np.linspace(0.02, 0.98, STEPS)))
     truth = {str(r.path): r.segments for r, _ in recordings}
     best: tuple[float, dict[str, float], dict[str, Any]] | None = None
-    for level, keep, unknown in product(levels.tolist(), KEEPS, UNKNOWNS):
-        limits = {"background": round(level, 6), "unknown": unknown, "keep": keep}
+    for level, keep, unknown, overlap in product(levels.tolist(), KEEPS, UNKNOWNS, OVERLAPS):
+        limits = {"background": level, "unknown": unknown, "keep": keep, "overlap": overlap}
         found = {
             str(r.path): found_segments(rooms, windows, score, limits)
             for (r, windows), score in zip(recordings, scores, strict=True)

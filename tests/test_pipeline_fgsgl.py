@@ -44,7 +44,7 @@ def checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     text = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
             "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-    limits = {"background": 1.0, "unknown": 0.0, "keep": 1.0}
+    limits = {"background": 1.0, "unknown": 0.0, "keep": 1.0, "overlap": 1.0}
     config = FGSGLConfig(
         vision_config=dict(TINY_VISION), text_config=text, num_frames=4, embed_dim=16, temporal_pooling="learned",
         id2label=dict(enumerate(("nod", "rub", "Non-MG"))), attribute_words=WORDS, sentence_parts=sentence_parts(),

@@ -24,7 +24,7 @@ VISION = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32,
     "patch_size": 8, "attention_bias": True,
 }  # fmt: skip
-LIMITS = {"background": 1.0, "unknown": 0.0, "keep": 1.0}
+LIMITS = {"background": 1.0, "unknown": 0.0, "keep": 1.0, "overlap": 1.0}
 SETTINGS = {"window_seconds": [0.4], "hop": 1, "head": LIMITS, "softmax": LIMITS}
 
 
@@ -101,19 +101,20 @@ def spans(found: list[Candidate]) -> list[tuple]:
 
 def test_neighbours_of_one_class_and_length_are_one_segment() -> None:
     run = [window(1.0, 2.0), window(1.25, 2.25), window(1.5, 2.5), window(5.0, 6.0)]
-    assert spans(segments(run, 0.0, 1.0)) == [(1.0, 2.5, 0), (5.0, 6.0, 0)]
-    assert spans(segments(run, 0.0, 0.5)) == [(1.25, 2.25, 0), (5.25, 5.75, 0)]
-    assert segments([], 0.0, 1.0) == []
+    assert spans(segments(run, 0.0, 1.0, 1.0)) == [(1.0, 2.5, 0), (5.0, 6.0, 0)]
+    assert spans(segments(run, 0.0, 0.5, 1.0)) == [(1.25, 2.25, 0), (5.25, 5.75, 0)]
+    assert segments([], 0.0, 1.0, 1.0) == []
 
 
 def test_of_one_class_the_best_stays_and_other_classes_may_overlap() -> None:
     found = [window(1.0, 2.0, 0, 0.9), window(1.2, 2.6, 0, 0.5), window(1.5, 2.5, 1, 0.4), window(2.0, 3.0, 0, 0.3)]
-    assert spans(segments(found, 0.0, 1.0)) == [(1.0, 2.0, 0), (1.5, 2.5, 1), (2.0, 3.0, 0)]
+    assert spans(segments(found, 0.0, 1.0, 1.0)) == [(1.0, 2.0, 0), (1.5, 2.5, 1), (2.0, 3.0, 0)]
+    assert spans(segments(found, 0.0, 1.0, 0.3)) == [(1.0, 2.0, 0), (2.0, 3.0, 0)]  # two share a third of both
 
 
 def test_unknown_is_kept_and_gives_way() -> None:
     found = [window(1.0, 2.0, 0, 0.2, 0.9), window(1.5, 2.5, 1, 0.9, 0.3), window(4.0, 5.0, 2, 0.9, 0.3)]
-    assert spans(segments(found, 0.5, 1.0)) == [(1.0, 2.0, 0), (4.0, 5.0, UNKNOWN_ID)]
+    assert spans(segments(found, 0.5, 1.0, 1.0)) == [(1.0, 2.0, 0), (4.0, 5.0, UNKNOWN_ID)]
 
 
 def test_what_is_background_is_dropped(pipe) -> None:
@@ -135,7 +136,7 @@ def test_spot_gives_segments_with_attributes(pipe, folder) -> None:
         assert 0 <= segment["start"] < segment["end"] <= 1.2
         assert {item["label"] for item in segment["attributes"]["initiator"]} == {"hand", "leg"}
     assert (
-        pipe.spot(path, settings=SETTINGS | {"softmax": {"background": 0, "unknown": 0, "keep": 1}}, progress=False)
+        pipe.spot(path, settings=SETTINGS | {"softmax": {"background": 0, "unknown": 0, "keep": 1, "overlap": 1}}, progress=False)
         == []
     )
     with pytest.raises(ValueError, match="background is 'head'"):
@@ -160,7 +161,7 @@ def test_a_background_head_is_saved_and_used(pipe, folder, tmp_path) -> None:
     with pytest.raises(ValueError, match="hop 9 from 1 to 4"):
         model.config.set_spotting(SETTINGS | {"hop": 9})
     with pytest.raises(ValueError, match="'head' must be from 0 to 1"):
-        model.config.set_spotting(SETTINGS | {"head": {"background": 2, "unknown": 0, "keep": 1}})
+        model.config.set_spotting(SETTINGS | {"head": {"background": 2, "unknown": 0, "keep": 1, "overlap": 1}})
 
 
 def test_a_broken_recording_is_named(pipe, tmp_path, folder) -> None:
