@@ -1,8 +1,9 @@
 """Which frames and which patches carried a decision: occlusion.
 
-A patch of one frame is covered, and what the class loses in log-probability is what the patch was worth (Zeiler and
-Fergus, ECCV 2014). Gradients times attention would be faster, but tell where the network looks and not what it needs:
-covering a patch is what a person would do to find out. A covered patch changes the features of its own frame only, so
+A patch of one frame is blurred away, and what the class loses in log-probability is what the patch was worth (Zeiler
+and Fergus, ECCV 2014). It is blurred as by Fong and Vedaldi (ICCV 2017), because a grey square in one frame of a clip
+is a flash, and a network that looks for changes answers to it on an empty wall. Gradients times attention would be
+faster, but tell where the network looks and not what it needs. A patch changes the features of its own frame only, so
 the tower sees T · G² frames instead of T · G² clips.
 """
 
@@ -25,7 +26,7 @@ class Explanation:
         score: Its probability.
         frames: What the class loses in log-probability when a frame shows what its neighbour shows `(T,)`; above 0,
             the frame spoke for the class.
-        patches: The same when a patch is covered with grey `(T, G, G)`.
+        patches: The same when a patch is blurred away `(T, G, G)`.
         picture: The T frames side by side with the patches that spoke for the class in red `(S, T·S, 3)`, uint8.
     """
 
@@ -40,7 +41,7 @@ class Explanation:
 def explain(
     model: Any, processor: Any, frames: torch.Tensor, label: int | None, grid: int, batch_size: int
 ) -> Explanation:
-    """Covers each patch of each frame in turn.
+    """Blurs each patch of each frame in turn.
 
     Args:
         model: An `FGSGLForVideoClassification`, on its device.
@@ -61,6 +62,7 @@ def explain(
     losses = torch.zeros(T)
     patches = torch.zeros(T, grid, grid)
     edges = torch.linspace(0, S, grid + 1).round().int().tolist()
+    smooth = blurred(pixels, grid)
     cells = [(row, column) for row in range(grid) for column in range(grid)]
     for t in range(T):
         losses[t] = (
@@ -70,14 +72,20 @@ def explain(
             some = cells[begin : begin + T * batch_size]
             covered = pixels[t].repeat(len(some), 1, 1, 1)
             for k, (row, column) in enumerate(some):
-                # 0 is the mean colour after normalisation.
-                covered[k, :, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = 0
+                patch = slice(edges[row], edges[row + 1]), slice(edges[column], edges[column + 1])
+                covered[k, :, *patch] = smooth[t, :, *patch]
             other = (part[0] for part in model.base_model.features(covered[None]))
             worth = whole[label] - _with(model, mid, high, t, *other)[:, label]
             for (row, column), value in zip(some, worth.tolist(), strict=True):
                 patches[t, row, column] = value
     name = model.config.id2label[label]
     return Explanation(name, float(whole[label].exp()), losses.numpy(), patches.numpy(), overlay(frames, patches))
+
+
+def blurred(pixels: torch.Tensor, grid: int) -> torch.Tensor:
+    """Frames `(T, 3, S, S)` of which nothing as small as two patches of the grid is left."""
+    coarse = F.adaptive_avg_pool2d(pixels.float(), max(1, grid // 2))
+    return F.interpolate(coarse, size=pixels.shape[-2:], mode="bilinear", align_corners=False).to(pixels.dtype)
 
 
 def _log_probabilities(model: Any, mid: torch.Tensor, high: torch.Tensor) -> torch.Tensor:

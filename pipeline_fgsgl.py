@@ -212,7 +212,7 @@ class FGSGLPipeline(Pipeline):
         grid: int = 8,
         batch_size: int | None = None,
     ) -> Explanation:
-        """Says which frames and which patches carried a decision, by covering them one after the other.
+        """Says which frames and which patches carried a decision, by blurring them away one after the other.
 
         Args:
             video: As for a call.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.linear_model import LogisticRegression
 
@@ -34,6 +35,7 @@ KEEPS = (0.5, 0.75, 1.0)
 UNKNOWNS = (0.0, 0.3, 0.5, 0.7)
 OVERLAPS = (0.1, 0.3, 1.0)
 STEPS = 12  # thresholds tried for background
+MOST_WINDOWS = 10_000  # that train the head; of a large network each has 40,000 features
 
 
 @dataclass
@@ -49,6 +51,15 @@ class Recording:
     path: Path
     subject: str
     segments: list[Segment] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The windows of a recording without their features, and how likely each is background, by way of telling it."""
+
+    recording: Recording
+    windows: Any
+    background: dict[str, npt.NDArray]
 
 
 def read_recordings(folder: Path, split: str, names: Sequence[str]) -> list[Recording]:
@@ -154,66 +165,80 @@ def fit(pipe: Any, rooms: Any, folder: Path, say: Callable[[str], None]) -> dict
     listed = ", ".join(f"{length:g}" for length in lengths)
     say(f"windows of {listed} s: quartiles of {len(durations)} training gestures")
 
-    def scan(recording: Recording) -> Any:
-        return scan_whole(pipe, rooms, recording.path, lengths, hop)
-
-    seen = [(r, scan(r)) for r in splits["train"]]
-    truth = np.concatenate([window_truth(w.start, w.end, r.segments) for r, w in seen])
-    pooled = np.concatenate([w.pooled.numpy() for _, w in seen])
-    weight, bias = fit_background(pooled[truth >= 0], truth[truth >= 0])
+    most = max(1, MOST_WINDOWS // len(splits["train"]))
+    parts = [training_windows(pipe, rooms, r, lengths, hop, most) for r in splits["train"]]
+    truth = np.concatenate([part for _, part in parts])
+    weight, bias = fit_background(np.concatenate([part for part, _ in parts]), truth)
     say(f"background head: {int((truth == 1).sum())} background and {int((truth == 0).sum())} gesture windows")
     settings: dict[str, Any] = {"window_seconds": lengths, "hop": hop}
     settings |= {way: {"background": 0.5, "unknown": 0.0, "keep": 0.5, "overlap": 1.0} for way in WAYS}
-    import torch
-
     pipe.model.set_background(torch.from_numpy(weight), torch.from_numpy(bias), settings)
-    validation = [(r, scan(r)) for r in splits["validation"]]
+    validation = [scored(pipe, rooms, r, lengths, hop) for r in splits["validation"]]
     for way in WAYS:
-        settings[way], figures = choose(pipe.model, rooms, validation, way)
+        settings[way], figures = choose(rooms, validation, way)
         say(f"{way}: {settings[way]}, segment F1 {figures['f1']:.3f} on {len(validation)} validation recordings")
     config.set_spotting(settings)
-    test = [(r, scan(r)) for r in splits.get("test", [])]
-    return {"spotting": settings, "test": {way: evaluate(pipe.model, rooms, test, way) for way in WAYS if test}}
+    test = [scored(pipe, rooms, r, lengths, hop) for r in splits.get("test", [])]
+    return {"spotting": settings, "test": {way: evaluate(rooms, test, way, settings[way]) for way in WAYS if test}}
 
 
-def scan_whole(pipe: Any, rooms: Any, path: Path, lengths: Sequence[float], hop: int) -> Any:
-    """All windows of a recording at once."""
-    import torch
-
-    for measured in (False, True):
-        try:
-            parts = list(
-                rooms.scan(pipe.model, pipe.feature_extractor, path, lengths, hop, batch_size=8, measured=measured)
-            )
-            break
-        except rooms.UnplannedError:
-            continue
-    arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in ("start", "end")]
-    tensors = [torch.cat([getattr(p, name) for p in parts]) for name in ("logits", "pooled", "fine_embeds")]
-    return rooms.Windows(*arrays, *tensors)
+def scan(
+    pipe: Any, rooms: Any, path: Path, lengths: Sequence[float], hop: int, take: Callable[[Any], Any]
+) -> list[Any]:
+    """What `take` makes of the windows of a recording, some windows at a time."""
+    options = {"batch_size": 8}
+    try:
+        parts = rooms.scan(pipe.model, pipe.feature_extractor, path, lengths, hop, **options)
+        return [take(part) for part in parts]
+    except rooms.UnplannedError:
+        parts = rooms.scan(pipe.model, pipe.feature_extractor, path, lengths, hop, measured=True, **options)
+        return [take(part) for part in parts]
 
 
-def found_segments(rooms: Any, windows: Any, background: npt.NDArray, limits: dict[str, float]) -> list[Segment]:
+def training_windows(
+    pipe: Any, rooms: Any, recording: Recording, lengths: Sequence[float], hop: int, most: int
+) -> tuple[npt.NDArray, npt.NDArray]:
+    """Features `(n, P)` and kinds `(n,)` of windows that are clearly one or the other, `most` drawn at random."""
+
+    def clear(part: Any) -> tuple[npt.NDArray, npt.NDArray]:
+        truth = window_truth(part.start, part.end, recording.segments)
+        return part.pooled.numpy()[truth >= 0], truth[truth >= 0]
+
+    parts = scan(pipe, rooms, recording.path, lengths, hop, clear)
+    pooled, truth = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    chosen = np.random.default_rng(0).permutation(len(truth))[:most]
+    return pooled[chosen], truth[chosen]
+
+
+def scored(pipe: Any, rooms: Any, recording: Recording, lengths: Sequence[float], hop: int) -> Scored:
+    """A recording's windows, scored in both ways; their features, which are large, are forgotten at once."""
+
+    def take(part: Any) -> tuple[Any, ...]:
+        ways = [rooms.background_scores(pipe.model, part, way) for way in WAYS]
+        return part.start, part.end, part.logits, part.fine_embeds, *ways
+
+    start, end, logits, embeds, *ways = zip(*scan(pipe, rooms, recording.path, lengths, hop, take), strict=True)
+    windows = rooms.Windows(
+        np.concatenate(start), np.concatenate(end), torch.cat(logits), torch.zeros(0), torch.cat(embeds)
+    )
+    return Scored(recording, windows, {way: np.concatenate(s) for way, s in zip(WAYS, ways, strict=True)})
+
+
+def found_segments(rooms: Any, item: Scored, way: str, limits: dict[str, float]) -> list[Segment]:
     """Segments of the classes; those that are unknown are none."""
-    found = rooms.candidates(windows, background, limits["background"])
+    found = rooms.candidates(item.windows, item.background[way], limits["background"])
     merged = rooms.segments(found, limits["unknown"], limits["keep"], limits["overlap"])
     return [Segment(s.label, s.start, s.end, s.score) for s in merged if s.label != rooms.UNKNOWN_ID]
 
 
-def choose(
-    model: Any, rooms: Any, recordings: Sequence[tuple[Recording, Any]], way: str
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """The thresholds with the highest segment F1 over whole validation recordings; of equal ones the strictest."""
-    scores = [rooms.background_scores(model, windows, way) for _, windows in recordings]
-    levels = np.unique(np.quantile(np.concatenate(scores), np.linspace(0.02, 0.98, STEPS)))
-    truth = {str(r.path): r.segments for r, _ in recordings}
+def choose(rooms: Any, recordings: Sequence[Scored], way: str) -> tuple[dict[str, float], dict[str, Any]]:
+    """The limits with the highest segment F1 over whole validation recordings; of equal ones the strictest."""
+    levels = np.quantile(np.concatenate([item.background[way] for item in recordings]), np.linspace(0.02, 0.98, STEPS))
+    truth = {str(item.recording.path): item.recording.segments for item in recordings}
     best: tuple[float, dict[str, float], dict[str, Any]] | None = None
-    for level, keep, unknown, overlap in product(levels.tolist(), KEEPS, UNKNOWNS, OVERLAPS):
+    for level, keep, unknown, overlap in product(np.unique(levels).tolist(), KEEPS, UNKNOWNS, OVERLAPS):
         limits = {"background": level, "unknown": unknown, "keep": keep, "overlap": overlap}
-        found = {
-            str(r.path): found_segments(rooms, windows, score, limits)
-            for (r, windows), score in zip(recordings, scores, strict=True)
-        }
+        found = {str(item.recording.path): found_segments(rooms, item, way, limits) for item in recordings}
         figures = segment_f1(found, truth, MIGA_IOU)
         if best is None or figures["f1"] > best[0]:
             best = float(figures["f1"]), limits, figures
@@ -221,18 +246,17 @@ def choose(
     return best[1], best[2]
 
 
-def evaluate(model: Any, rooms: Any, recordings: Sequence[tuple[Recording, Any]], way: str) -> dict[str, Any]:
-    """All figures of test recordings, with the settings of the configuration.
+def evaluate(rooms: Any, recordings: Sequence[Scored], way: str, limits: dict[str, float]) -> dict[str, Any]:
+    """All figures of test recordings.
 
     Returns:
         As `segment_metrics`, with `alarms` (the right class counts) and `alarms_any_class`, as `alarms` returns them.
     """
-    limits = model.config.spotting[way]
     found, truth, seconds = {}, {}, {}
-    for r, windows in recordings:
-        name = r.path.name
-        found[name] = found_segments(rooms, windows, rooms.background_scores(model, windows, way), limits)
-        truth[name], seconds[name] = r.segments, float(windows.end.max())
+    for item in recordings:
+        name = item.recording.path.name
+        found[name], truth[name] = found_segments(rooms, item, way, limits), item.recording.segments
+        seconds[name] = float(item.windows.end.max())
     blind = [{n: [s._replace(label=0) for s in part] for n, part in side.items()} for side in (found, truth)]
     result = segment_metrics(found, truth) | {"alarms": alarms(found, truth, seconds)}
     return result | {"alarms_any_class": alarms(blind[0], blind[1], seconds)}

@@ -18,6 +18,7 @@ from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from configuration_fgsgl import TASK, FGSGLConfig
+from explain_fgsgl import blurred, overlay
 from microgesture.data.fg_text import VOCABULARY, FGText, sentence_parts
 from modeling_fgsgl import FGSGLForVideoClassification
 from pipeline_fgsgl import FGSGLPipeline, sentence
@@ -221,7 +222,8 @@ def test_explain_covers_and_measures(pipe, clips) -> None:
     assert found.score == pytest.approx(float(logp(pixels)[label].exp()), abs=1e-6)
     for t, row, column in ((0, 0, 0), (3, 2, 1)):
         covered = pixels.clone()
-        covered[0, t, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 0
+        patch = slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8)
+        covered[0, t, :, *patch] = blurred(pixels[0], 4)[t, :, *patch]
         assert found.patches[t, row, column] == pytest.approx(
             float(logp(pixels)[label] - logp(covered)[label]), abs=1e-5
         )
@@ -238,8 +240,6 @@ def test_explain_covers_and_measures(pipe, clips) -> None:
 
 
 def test_red_is_where_it_counted() -> None:
-    from explain_fgsgl import overlay
-
     frames, patches = torch.full((2, 3, 8, 8), 100, dtype=torch.uint8), torch.zeros(2, 2, 2)
     patches[1, 0, 1], patches[0, 0, 0] = 2.0, -1.0
     picture = overlay(frames, patches)
