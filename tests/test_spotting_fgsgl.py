@@ -135,10 +135,8 @@ def test_spot_gives_segments_with_attributes(pipe, folder) -> None:
         assert set(segment) == {"start", "end", "label", "score", "attributes", "sentence"}
         assert 0 <= segment["start"] < segment["end"] <= 1.2
         assert {item["label"] for item in segment["attributes"]["initiator"]} == {"hand", "leg"}
-    assert (
-        pipe.spot(path, settings=SETTINGS | {"softmax": {"background": 0, "unknown": 0, "keep": 1, "overlap": 1}}, progress=False)
-        == []
-    )
+    strict = SETTINGS | {"softmax": LIMITS | {"background": 0.0}}
+    assert pipe.spot(path, settings=strict, progress=False) == []
     with pytest.raises(ValueError, match="background is 'head'"):
         pipe.spot(path, background="head", settings=SETTINGS, progress=False)
 
