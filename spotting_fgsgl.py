@@ -216,7 +216,7 @@ def candidates(windows: Windows, background: np.ndarray, threshold: float) -> li
         likely = float(probabilities[k, label])
         span = float(windows.start[k]), float(windows.end[k])
         score = likely * (1 - float(background[k]))
-        found.append(Candidate(*span, label, score, likely, windows.fine_embeds[k].numpy()))
+        found.append(Candidate(*span, label, score, likely, windows.fine_embeds[k].numpy().copy()))
     return found
 
 

@@ -166,6 +166,7 @@ class Recording:
 
     def __init__(self, video: Any, threads: int = 1, measured: bool = False) -> None:
         self._clip = Clip(video, threads)
+        self._clip.kept = None  # it may be hours long: packets are read again as frames are wanted
         try:
             planned = None if measured else self._clip.timeline()
             self._planned = planned is not None

@@ -65,7 +65,7 @@ BAD_FILES = {
     "webp": (b"RIFF\0\0\0\0WEBPVP8 ", "image_not_video", r"still image \(WebP\)"),
     "html": (b"\n<!DOCTYPE html><html>", "unreadable", "web page"),
     "text": (b"Dear diary, " * 50, "unreadable", "this is a text file"),
-    "noise": (np.random.default_rng(0).bytes(5000), "unreadable", "this is a text file"),
+    "noise": (np.random.default_rng(0).bytes(5000), "unreadable", "no video that can be read"),
 }
 
 
