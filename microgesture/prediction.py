@@ -7,12 +7,12 @@ was interrupted goes on after the last whole line.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--eaf", type=Path, metavar="DIR", help="an ELAN file per video")
     out.add_argument("--boris", type=Path, metavar="FILE", help="a BORIS project")
     out.add_argument(
-        "--label-studio", type=Path, metavar="FILE", help="Label Studio tasks, and their page beside them"
+        "--label-studio",
+        type=Path,
+        metavar="FILE",
+        help="Label Studio tasks, and their page beside them; it has to serve the folder that holds all the videos",
     )
     parser.add_argument(
         "--on-error", choices=("skip", "stop"), default="skip",
@@ -115,22 +118,26 @@ class Journal:
             )
 
     def append(self, result: dict[str, Any]) -> None:
-        """Adds one file's line, whole, also where several processes write."""
+        """Adds one file's line in one write, which the system does not mix with that of another process.
+
+        Raises:
+            OSError: The disk is full, for example.
+        """
         data = (json.dumps(result, ensure_ascii=False) + "\n").encode()
-        number = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        number = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
         try:
-            fcntl.flock(number, fcntl.LOCK_EX)
-            os.write(number, data)
+            if os.write(number, data) < len(data):
+                raise OSError(f"{self.path}: the disk is full; make room and start the same line again")
             os.fsync(number)
         finally:
             os.close(number)
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Every whole line but the first."""
-        with self.path.open(encoding="utf-8") as file:
+        """Every whole line but the first; what was cut off is as if it were not there."""
+        with self.path.open(encoding="utf-8", errors="replace") as file:
             next(file, None)
             for line in file:
-                if line.endswith("\n"):
+                with suppress(ValueError):
                     yield json.loads(line)
 
     def results(self) -> Iterator[dict[str, Any]]:
