@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -137,8 +136,11 @@ class Journal:
         with self.path.open(encoding="utf-8", errors="replace") as file:
             next(file, None)
             for line in file:
-                with suppress(ValueError):
-                    yield json.loads(line)
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                yield row
 
     def results(self) -> Iterator[dict[str, Any]]:
         """The files that were recognised."""
