@@ -8,7 +8,9 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, InternVLVisionConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
+TASK = "micro-gesture-recognition"
 ATTRIBUTES = ("initiator", "receiver", "direction", "motion_type")
+SPOTTING_LIMITS = ("background", "unknown", "keep", "overlap")
 _CHOICES = {
     "temporal_pooling": ("mean", "learned"),
     "spatial_pooling": ("mean", "attention"),
@@ -34,6 +36,11 @@ class FGSGLConfig(PreTrainedConfig):
         classifier_input: `high`, or `mid_high` for both levels.
         category_texts: One sentence T_c per class (Sec. III-D), in the order of `id2label`; empty when unknown.
         attribute_words: For each FG-Text attribute the words that `describe` may rank.
+        sentence_parts: How words become a sentence: `template` and the phrases of each word of `initiator`,
+            `motion_type` and `direction`, under `""` that of an unknown one; without them there is no sentence.
+        spotting: How gestures are found in untrimmed recordings, as `microgesture fit-spotting` measured it:
+            `window_seconds`, `hop` (frames between two windows), and for each way to tell background, `head` and
+            `softmax`, the limits `background`, `unknown`, `keep` and `overlap` (see `spotting_fgsgl.segments`).
         classifier_dropout: Dropout before the classifier while training.
         initializer_range: Standard deviation of new weights outside the vision tower, which has its own.
         id2label: Class names by id.
@@ -64,6 +71,8 @@ class FGSGLConfig(PreTrainedConfig):
     classifier_input: str = "high"
     category_texts: list[str] | None = None
     attribute_words: dict[str, list[str]] | None = None
+    sentence_parts: dict | None = None
+    spotting: dict | None = None
     classifier_dropout: float = 0.0
     initializer_range: float = 0.02
 
@@ -79,7 +88,26 @@ class FGSGLConfig(PreTrainedConfig):
             "AutoModel": "modeling_fgsgl.FGSGLForVideoClassification",
             "AutoModelForVideoClassification": "modeling_fgsgl.FGSGLForVideoClassification",
         }
+        self.restore_pipeline()
         self._check(depth)
+
+    def restore_pipeline(self) -> None:
+        """Names the pipeline as config.json does; `transformers.pipeline` puts classes there, which are no JSON."""
+        about = {
+            "impl": "pipeline_fgsgl.FGSGLPipeline",
+            "pt": ["AutoModelForVideoClassification"],
+            "type": "multimodal",
+        }
+        self.custom_pipelines = {TASK: about}
+
+    def set_spotting(self, spotting: dict) -> None:
+        """Sets `spotting`.
+
+        Raises:
+            ValueError: A setting is missing or out of range.
+        """
+        _check_spotting(spotting, self.num_frames)
+        self.spotting = spotting
 
     def _check(self, depth: int) -> None:
         for name, choices in _CHOICES.items():
@@ -102,6 +130,8 @@ class FGSGLConfig(PreTrainedConfig):
                 f"category_texts has {len(self.category_texts)} sentences for {self.num_labels} classes; "
                 "give one sentence per class, in the order of id2label"
             )
+        if self.spotting:
+            _check_spotting(self.spotting, self.num_frames)
         unknown = sorted(set(self.attribute_words) - set(ATTRIBUTES))
         if unknown:
             raise ValueError(f"attribute_words names {unknown}; the attributes are: {', '.join(ATTRIBUTES)}")
@@ -117,6 +147,19 @@ class FGSGLConfig(PreTrainedConfig):
         return [
             (attribute, word) for attribute in ATTRIBUTES for word in (self.attribute_words or {}).get(attribute, [])
         ]
+
+
+def _check_spotting(spotting: dict, num_frames: int) -> None:
+    wanted = {"window_seconds", "hop", "head", "softmax"}
+    if set(spotting) != wanted:
+        raise ValueError(f"spotting has the settings {sorted(spotting)}; it needs {sorted(wanted)}")
+    lengths, hop = spotting["window_seconds"], spotting["hop"]
+    if not lengths or min(lengths) <= 0 or not 1 <= hop <= num_frames:
+        raise ValueError(f"spotting: window_seconds {lengths} must be above 0 and hop {hop} from 1 to {num_frames}")
+    for way in ("head", "softmax"):
+        values = [spotting[way].get(name) for name in SPOTTING_LIMITS]
+        if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in values):
+            raise ValueError(f"spotting: {', '.join(SPOTTING_LIMITS)} of {way!r} must be from 0 to 1: {values}")
 
 
 FGSGLConfig.register_for_auto_class()

@@ -384,6 +384,15 @@ def _check_head(head: bytes, name: str) -> None:
         raise VideoError(
             f"{name}: this is a web page, perhaps a download that failed. Download the video again.", "unreadable"
         )
+    text = "PDF document" if head.startswith(b"%PDF") else "text file" if _is_text(head) else None
+    if text is not None:
+        raise VideoError(
+            f"{name}: this is a {text}, not a video, whatever its name says. Give the video.", "unreadable"
+        )
+
+
+def _is_text(head: bytes) -> bool:
+    return head.isascii() and head.translate(None, b"\t\n\r\f").decode().isprintable()
 
 
 def _reason(error: BaseException) -> str:

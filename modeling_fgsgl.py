@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,10 @@ try:
     from .configuration_fgsgl import FGSGLConfig
 except ImportError:
     from configuration_fgsgl import FGSGLConfig
+if TYPE_CHECKING:
+    # Never run. save_pretrained and the Hub's loader take along every file that stands in such a line, and a
+    # checkpoint without its pipeline would not be whole.
+    from .pipeline_fgsgl import FGSGLPipeline  # noqa: F401
 
 SPACES = ("fine", "class")
 
@@ -353,16 +357,29 @@ class FGSGLModel(FGSGLPreTrainedModel):
             ValueError: A shape does not fit.
         """
         mid, high = self.features(pixel_values)
+        output = self.embed(mid, high)
+        output["fine_text_embeds"] = None if fine_texts is None else self.fine_text_proj(fine_texts)
+        output["category_embeds"] = self.class_text_proj.project_prototypes()
+        if return_features:
+            output["mid"], output["high"] = mid, high
+        return output
+
+    def embed(self, mid: torch.Tensor, high: torch.Tensor) -> FGSGLOutput:
+        """What follows the tower: clips that share frames share their features, and only this is done for each.
+
+        Args:
+            mid: As `features` gives it `(B, T, N, D_v)`.
+            high: As `features` gives it `(B, T, N/4, D_t)`.
+
+        Returns:
+            `FGSGLOutput` with `fine_embeds`, `class_embeds`, `pooled`.
+        """
         pooled_mid, pooled_high = self.fine_pool(mid), self.class_pool(high)
         both = self.config.classifier_input == "mid_high"
         return FGSGLOutput(
             fine_embeds=F.normalize(self.fine_proj(pooled_mid), dim=-1),
             class_embeds=F.normalize(self.class_proj(pooled_high), dim=-1),
-            fine_text_embeds=None if fine_texts is None else self.fine_text_proj(fine_texts),
-            category_embeds=self.class_text_proj.project_prototypes(),
             pooled=torch.cat([pooled_mid, pooled_high], -1) if both else pooled_high,
-            mid=mid if return_features else None,
-            high=high if return_features else None,
         )
 
 
@@ -377,7 +394,28 @@ class FGSGLForVideoClassification(FGSGLPreTrainedModel):
             width += self.fgsgl.fine_pool.width
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
+        self.background = nn.Linear(width, 1) if config.spotting else None
         self.post_init()
+
+    @torch.no_grad()
+    def set_background(self, weight: torch.Tensor, bias: torch.Tensor, spotting: dict) -> None:
+        """Gives the network a head that tells background, where nothing is annotated, from gestures.
+
+        Args:
+            weight: Of a linear model on `pooled` `(1, P)`.
+            bias: `(1,)`.
+            spotting: The settings that belong to it; see `FGSGLConfig`.
+
+        Raises:
+            ValueError: The settings do not fit, or `weight` is not of this width.
+        """
+        width = self.classifier.in_features
+        if weight.shape != (1, width):
+            raise ValueError(f"background weight has shape {tuple(weight.shape)}; expected (1, {width})")
+        self.config.set_spotting(spotting)
+        self.background = nn.Linear(width, 1).to(self.classifier.weight)
+        self.background.weight.copy_(weight)
+        self.background.bias.copy_(bias)
 
     def forward(
         self,

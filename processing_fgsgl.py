@@ -103,6 +103,17 @@ class FGSGLProcessor(FeatureExtractionMixin):
         if not isinstance(mirrored, bool | np.bool_):
             raise TypeError(f"mirrored must be True or False, got {mirrored!r}.")
         frames = read_frames(video, self.num_frames, start, end, mirrored=bool(mirrored), backend=self.video_backend)
+        return self.resize(frames)
+
+    def resize(self, frames: torch.Tensor) -> torch.Tensor:
+        """Squeeze frames to the size of the network.
+
+        Args:
+            frames: uint8 RGB frames (T, H, W, 3), of any T.
+
+        Returns:
+            uint8 RGB frames (T, 3, S, S).
+        """
         # A permuted view of (T, H, W, 3) is what makes the uint8 kernel fast, and equal to Pillow's bicubic within one
         # level; the pretrained vision weights have seen Pillow's.
         resized = functional.interpolate(

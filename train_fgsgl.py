@@ -35,7 +35,7 @@ from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelA
 from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
-from microgesture.data.fg_text import VOCABULARY
+from microgesture.data.fg_text import VOCABULARY, sentence_parts
 from microgesture.data.fingerprint import fingerprint
 from microgesture.data.frame_cache import FrameCache
 from microgesture.data.text_controls import controlled
@@ -68,6 +68,7 @@ def head_fields(args: ModelArguments, info: DatasetInfo) -> dict[str, Any]:
         "id2label": dict(enumerate(info.names)),
         "category_texts": info.texts,
         "attribute_words": {attribute: list(words) for attribute, words in VOCABULARY.items()},
+        "sentence_parts": sentence_parts(),
     }
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -147,10 +147,64 @@ def probe(video: Any) -> VideoInfo:
         )
 
 
+class UnplannedError(Exception):
+    """The packets promise other frames than the decoder shows: open the recording again with `measured`."""
+
+
+class Recording:
+    """A video file opened for many spans: its packets are listed once, and each wanted frame is decoded once.
+
+    Args:
+        video: Path or the bytes of a video file.
+        threads: Decoder threads.
+        measured: Take the times of the frames from a decode of the whole file, and not from its packets.
+
+    Raises:
+        VideoError: The file cannot be read.
+        ImportError: PyAV is not installed.
+    """
+
+    def __init__(self, video: Any, threads: int = 1, measured: bool = False) -> None:
+        self._clip = Clip(video, threads)
+        self._clip.kept = None  # it may be hours long: packets are read again as frames are wanted
+        try:
+            planned = None if measured else self._clip.timeline()
+            self._planned = planned is not None
+            self.timeline = planned or self._clip.measured_timeline()
+        except BaseException:
+            self._clip.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._clip.close()
+
+    def places(self, num_frames: int, start: Fraction, end: Fraction) -> list[int]:
+        """Return the numbers of the frames that `read_frames` returns for this span, which lies inside the video."""
+        return _places(self.timeline, num_frames, start, end)
+
+    def pictures(self, places: Collection[int]) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield each wanted frame once, as (number, uint8 RGB (H, W, 3)), in about the order of time; one at a time.
+
+        Raises:
+            VideoError: A part of the file cannot be decoded.
+            UnplannedError: A frame did not come; open the recording again with `measured`.
+        """
+        number = {self.timeline.pts[place] if self._planned else place: place for place in places}
+        shown = ((f.pts, f) for f in self._clip.wanted_frames(set(number))) if self._planned else None
+        for key, picture in _pictures(shown or enumerate(self._clip.all_frames()), number, self.timeline.name):
+            yield number.pop(key), picture
+        if number:
+            raise UnplannedError(self.timeline.name)
+
+
 def _pick_places(timeline: Timeline, num_frames: int, start: float | None, end: float | None) -> list[int]:
     """Return the places in the timeline of the frames on display at the middle of each of `num_frames` equal parts."""
+    return _places(timeline, num_frames, *_check_span(timeline, start, end))
+
+
+def _places(timeline: Timeline, num_frames: int, first: Fraction, last: Fraction) -> list[int]:
     pts = timeline.pts
-    first, last = _check_span(timeline, start, end)
     # Exact arithmetic: a moment that falls on the border of two frames must not depend on rounding.
     step = (last - first) / (2 * num_frames)
     moments = (first + (2 * k + 1) * step for k in range(num_frames))
@@ -224,16 +278,8 @@ def _collect(frames: Iterable[tuple[int, Any]], wanted: list[int], name: str) ->
     slots: dict[int, list[int]] = {}
     for slot, key in enumerate(wanted):
         slots.setdefault(key, []).append(slot)
-    reformatter = VideoReformatter()  # shared, because each one builds a scaler
     output: torch.Tensor | None = None
-    for key, frame in frames:
-        if key not in slots:
-            continue
-        check_size(frame.width, frame.height, name, len(wanted))
-        if output is None:
-            width, height = frame.width, frame.height  # a later change of size is scaled back to the first
-        rgb = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
-        picture = _upright(torch.from_numpy(rgb.to_ndarray()), frame)
+    for key, picture in _pictures(frames, slots, name, len(wanted)):
         if output is None:
             output = picture.new_empty(len(wanted), *picture.shape)
         for slot in slots.pop(key):
@@ -241,6 +287,21 @@ def _collect(frames: Iterable[tuple[int, Any]], wanted: list[int], name: str) ->
         if not slots:
             return output
     return None
+
+
+def _pictures(
+    frames: Iterable[tuple[int, Any]], wanted: Collection[int], name: str, at_once: int = 1
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the wanted frames as RGB (H, W, 3), all of the size of the first; the caller keeps `at_once` of them."""
+    reformatter = VideoReformatter()  # shared, because each one builds a scaler
+    size: tuple[int, int] | None = None
+    for key, frame in frames:
+        if key not in wanted:
+            continue
+        check_size(frame.width, frame.height, name, at_once)
+        size = size or (frame.width, frame.height)  # a later change of size is scaled back to the first
+        rgb = reformatter.reformat(frame, width=size[0], height=size[1], format="rgb24", threads=1)
+        yield key, _upright(torch.from_numpy(rgb.to_ndarray()), frame)
 
 
 def _upright(picture: torch.Tensor, frame: Any) -> torch.Tensor:

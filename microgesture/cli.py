@@ -14,7 +14,12 @@ from microgesture.evaluation.report.command import add_report
 def prepare(args: argparse.Namespace) -> None:
     """Makes a data set folder."""
     out = args.out or Path("data") / args.name
-    if args.name == "synthetic":
+    if args.name == "synthetic" and args.recordings:
+        from microgesture.data.synthetic import generate_recordings
+
+        for split in ("train", "validation", "test"):
+            generate_recordings(out / split, args.recordings, args.seed, args.size, split)
+    elif args.name == "synthetic":
         from microgesture.data.synthetic import generate
 
         generate(out, args.size, seed=args.seed)
@@ -98,25 +103,43 @@ def check(args: argparse.Namespace) -> int:
     return 1 if report.errors else 0
 
 
-def predict(args: argparse.Namespace) -> None:
-    """Recognises clips: the best classes and, for each attribute, the best word."""
-    import torch
-
+def load_pipeline(checkpoint: Path, device: Any) -> Any:
+    """The pipeline over a checkpoint in a folder, with the code of this installation."""
     from modeling_fgsgl import FGSGLForVideoClassification
+    from pipeline_fgsgl import FGSGLPipeline
     from processing_fgsgl import FGSGLProcessor
 
-    model = FGSGLForVideoClassification.from_pretrained(args.checkpoint).eval()
-    processor = FGSGLProcessor.from_pretrained(args.checkpoint)
-    for file in args.files:
-        pixels = processor(file)["pixel_values"]
-        with torch.inference_mode():
-            scores = model(pixels).logits.float().softmax(-1)[0]
-        print(file)
-        for score, number in zip(*(part.tolist() for part in scores.topk(min(3, len(scores)))), strict=True):
-            print(f"  {score:6.1%}  {model.config.id2label[number]}")
-        best = {attribute: words[0][0] for attribute, words in model.describe(pixels)[0].items() if words}
-        if best:
-            print("  " + ", ".join(f"{attribute}: {word}" for attribute, word in best.items()))
+    if not (checkpoint / "config.json").is_file():
+        raise FileNotFoundError(f"{checkpoint} is no folder with a trained checkpoint: it has no config.json")
+    model = FGSGLForVideoClassification.from_pretrained(checkpoint, local_files_only=True).to(device)
+    processor = FGSGLProcessor.from_pretrained(checkpoint, local_files_only=True)
+    return FGSGLPipeline(model, feature_extractor=processor, device=device)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Recognises clips, or finds gestures in recordings."""
+    from microgesture import prediction
+    from video_fgsgl import probe
+
+    return prediction.run(args, load_pipeline, probe)
+
+
+def fit_spotting(args: argparse.Namespace) -> None:
+    """Fits a checkpoint to untrimmed recordings."""
+    import json
+
+    import torch
+
+    import spotting_fgsgl
+    from microgesture import spotting
+    from microgesture.data.clips import write_text
+
+    pipe = load_pipeline(args.checkpoint, torch.device(args.device))
+    result = spotting.fit(pipe, spotting_fgsgl, args.recordings, print)
+    # Weights before settings: a checkpoint that is caught in between has weights that nothing asks for.
+    pipe.model.save_pretrained(args.checkpoint)
+    write_text(args.checkpoint / spotting.FILE, json.dumps(result, indent=1) + "\n")
+    print(spotting.report(result))
 
 
 def add_annotate(commands: Any) -> None:
@@ -184,6 +207,9 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument(
         "--seed", type=int, default=0, help="another seed: other people and clips (synthetic), another split (own)"
     )
+    make.add_argument(
+        "--recordings", type=int, metavar="N", help="synthetic: N untrimmed recordings per split in place of clips"
+    )
     _own_options(make)
     make.add_argument("--protocol", choices=("miga", "paper"), default="miga", help="imigue: whose splits")
     make.add_argument(
@@ -200,10 +226,7 @@ def parser() -> argparse.ArgumentParser:
     look_over.add_argument("--decode", action="store_true", help="also decode every clip: finds damage and stillness")
     look_over.add_argument("--json", type=Path, help="also write the report to this file")
     look_over.set_defaults(run=check)
-    look = commands.add_parser("predict", help="recognise the micro-gesture in video clips")
-    look.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint, e.g. outputs/synthetic")
-    look.add_argument("files", type=Path, nargs="+", help="video clips, each with one gesture")
-    look.set_defaults(run=predict)
+    add_predict(commands)
     add_annotate(commands)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
     add_ablate_options(rows)
@@ -239,6 +262,28 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--revision", metavar="BRANCH", help="another branch than main; made if it is not there")
         command.add_argument("--dry-run", action="store_true", help="list the files, and publish nothing")
     return whole
+
+
+def add_predict(commands: argparse._SubParsersAction) -> None:
+    """The command lines of `microgesture predict` and `microgesture fit-spotting`."""
+    from microgesture.prediction import add_arguments
+
+    look = commands.add_parser(
+        "predict", help="recognise micro-gestures in videos",
+        description="Recognises the gesture of each clip, or with --spot finds the gestures in untrimmed recordings. "
+        "Ends with status 0, with 3 where some files could not be read, and with 1 where nothing could be done.",
+    )  # fmt: skip
+    add_arguments(look)
+    look.set_defaults(run=predict)
+    suit = commands.add_parser(
+        "fit-spotting", help="fit a checkpoint to untrimmed recordings, for predict --spot",
+        description="Trains the head that tells moments without a gesture on the training recordings, chooses "
+        "thresholds on the validation recordings, stores both in the checkpoint, and measures on the test recordings.",
+    )  # fmt: skip
+    suit.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint; it is changed")
+    suit.add_argument("recordings", type=Path, help="a folder per split with recordings whose gestures are annotated")
+    suit.add_argument("--device", default="cpu", help="e.g. cuda:0 (default: cpu)")
+    suit.set_defaults(run=fit_spotting)
 
 
 def _own_options(make: argparse.ArgumentParser) -> None:

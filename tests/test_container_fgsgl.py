@@ -64,7 +64,7 @@ BAD_FILES = {
     "jpeg": (b"\xff\xd8\xff\xe0" + bytes(50), "image_not_video", r"still image \(JPEG\)"),
     "webp": (b"RIFF\0\0\0\0WEBPVP8 ", "image_not_video", r"still image \(WebP\)"),
     "html": (b"\n<!DOCTYPE html><html>", "unreadable", "web page"),
-    "text": (b"Dear diary, " * 50, "unreadable", "no video that can be read"),
+    "text": (b"Dear diary, " * 50, "unreadable", "this is a text file"),
     "noise": (np.random.default_rng(0).bytes(5000), "unreadable", "no video that can be read"),
 }
 
@@ -137,7 +137,7 @@ def test_playlists_open_no_other_file(videos, tmp_path, text, name):
     (tmp_path / "canary.mp4").write_bytes(videos("b_frames.mp4").read_bytes())
     (tmp_path / name).write_text(text)
     os.utime(tmp_path / "canary.mp4", (1, 1))
-    with pytest.raises(VideoError, match=r"list of other files|no video that can be read"):
+    with pytest.raises(VideoError, match=r"list of other files|this is a text file"):
         read_frames(tmp_path / name, 8)
     assert (tmp_path / "canary.mp4").stat().st_atime == 1
 
@@ -245,7 +245,7 @@ def test_only_the_needed_frames_are_decoded(videos, monkeypatch):
         ("jpeg.mp4", "image_not_video", "still image"),
         ("lfs_pointer.mp4", "lfs_pointer", "git lfs pull"),
         ("real_corrupted.mp4", "truncated", r"only \d+ of 50 frames can be decoded"),
-        ("text.mp4", "unreadable", "no video that can be read"),
+        ("text.mp4", "unreadable", "this is a text file"),
         ("truncated_no_moov.mp4", "unreadable", "It may be cut off"),
         ("zero_byte.mp4", "empty", "the file is empty"),
     ],

@@ -90,6 +90,7 @@ def test_a_checkpoint_is_complete(checkpoint: Path) -> None:
     names = {path.name for path in checkpoint.iterdir() if path.is_file()}
     assert names == {
         "README.md", "config.json", "configuration_fgsgl.py", "container_fgsgl.py", "metrics.json",
+        "explain_fgsgl.py", "pipeline_fgsgl.py", "spotting_fgsgl.py",
         "model.safetensors", "modeling_fgsgl.py", "preprocessor_config.json", "processing_fgsgl.py", "video_fgsgl.py",
     }  # fmt: skip
     assert (checkpoint / "adapter" / "adapter_model.safetensors").is_file()

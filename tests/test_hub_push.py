@@ -28,6 +28,7 @@ from microgesture.model_card import model_card
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = {"configuration_fgsgl.py", "container_fgsgl.py", "modeling_fgsgl.py", "processing_fgsgl.py", "video_fgsgl.py"}
+CODE |= {"explain_fgsgl.py", "pipeline_fgsgl.py", "spotting_fgsgl.py"}
 WHOLE = CODE | {"README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"}
 
 
@@ -94,7 +95,7 @@ def test_a_run_publishes_its_complete_checkpoint_and_nothing_else(published) -> 
     assert set(repo.files()) == WHOLE
     assert len(repo.commits) == 2  # the empty beginning, and one commit: no push on the way
     assert repo.files()["model.safetensors"] == (out / "model.safetensors").read_bytes()
-    assert "to model me/tiny: 10 files" in said
+    assert f"to model me/tiny: {len(WHOLE)} files" in said
     assert re.search(r"not published: _base/, adapter/, checkpoint-\d+/", said)
     assert "logits differ by at most 0, embeddings and prototypes by 0" in said
     assert said.index("to model me/tiny") < said.index("published: ")
@@ -315,7 +316,7 @@ def test_a_dry_run_lists_the_files_and_asks_nobody(published, tmp_path, capsys) 
     _, out, _ = published
     assert main(["push", str(out), "me/dry", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "to model me/dry: 10 files, " in said
+    assert f"to model me/dry: {len(WHOLE)} files, " in said
     for name in WHOLE:
         assert re.search(rf"^  {re.escape(name)} +\S+ k?B$", said, re.M)
     assert main(["push", str(out), "me/dry", "--adapter"]) == 1

@@ -14,7 +14,11 @@ HUB = {
     "container_fgsgl": set(),
     "video_fgsgl": {"container_fgsgl"},
     "processing_fgsgl": {"video_fgsgl"},
-    "modeling_fgsgl": {"configuration_fgsgl"},
+    # The network names the pipeline for those who save and load it; it runs nothing of it.
+    "modeling_fgsgl": {"configuration_fgsgl", "pipeline_fgsgl"},
+    "spotting_fgsgl": {"video_fgsgl"},
+    "explain_fgsgl": set(),
+    "pipeline_fgsgl": {"configuration_fgsgl", "explain_fgsgl", "spotting_fgsgl", "video_fgsgl"},
 }
 ENTRIES = {"train_fgsgl", "evaluate_fgsgl"}
 PURE = {"microgesture/losses/contrastive.py", "microgesture/schedule.py"}

@@ -30,6 +30,7 @@ from microgesture.annotation.readers import (
 
 COLUMNS = ("file", "label", "subject", "start", "end", "split", *TEXT_COLUMNS)
 DELIMITERS = ",;\t|"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that begins so for a formula, and runs it
 
 
 def read_table(path: Path, finder: VideoFinder, point_seconds: float | None = None) -> Reading:
@@ -190,4 +191,14 @@ def _annotation(row: Mapping[str, Any], where: str, finder: VideoFinder, folder:
 def _text(name: str, value: Any) -> str | None:
     if isinstance(value, list | dict | bool):
         raise ValueError(f"{name} is {value!r}; write text")
-    return None if value is None else (one_form(str(value)).strip() or None)
+    return None if value is None else (one_form(unquoted(str(value))).strip() or None)
+
+
+def quoted(value: Any) -> Any:
+    """A cell for CSV: text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def unquoted(text: str) -> str:
+    """The text of a cell that `quoted` wrote."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text

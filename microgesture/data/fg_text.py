@@ -43,6 +43,7 @@ SENTENCES: tuple[str, ...] = tuple(_WORDS["sentences"])
 """Sentence templates: the plain default first, then paraphrases. What stands in brackets is left out when it has no
 word to hold."""
 
+_MOVES = ("moves", "move", "toward")  # a motion of an unknown kind
 _SWAP: dict[str, str] = _WORDS["mirror"]
 SIDE_DIRECTIONS = frozenset(_SWAP)
 """The directions that are wrong in a mirrored picture."""
@@ -148,14 +149,31 @@ class FGText:
         return text[0].upper() + text[1:]
 
 
+def sentence_parts() -> dict[str, Any]:
+    """What a checkpoint needs to make sentences of words without this package.
+
+    Returns:
+        `template`; for each initiator its noun phrase and whether it is plural; for each motion type singular, plural
+        and preposition; for each direction its phrase. Under `""` stands what an unknown word becomes.
+    """
+    initiators = ["", *VOCABULARY["initiator"]]
+    motions = ["", *VOCABULARY["motion_type"]]
+    nouns = {word: _WORDS["initiator"].get(word, {}) for word in initiators}
+    seen = {word: {"initiator": word} if word else {} for word in initiators}
+    return {
+        "template": SENTENCES[0],
+        "initiator": {w: [_phrases(seen[w], None)["subject"], nouns[w].get("plural", False)] for w in initiators},
+        "motion_type": {word: list(_WORDS["motion_type"].get(word, _MOVES)) for word in motions},
+        "direction": dict(_WORDS["direction"]),
+    }
+
+
 def _phrases(seen: Mapping[str, str], side: str | None) -> dict[str, str]:
     """The parts of a sentence; an empty one where no word is known."""
     about = _WORDS["initiator"].get(seen.get("initiator"), {"noun": "body part"})
     noun, plural = about["noun"], about.get("plural", False)
     article = "" if noun.startswith("both") else "the " if "initiator" in seen or side else "a "
-    singular, plural_verb, preposition = _WORDS["motion_type"].get(
-        seen.get("motion_type"), ("moves", "move", "toward")
-    )
+    singular, plural_verb, preposition = _WORDS["motion_type"].get(seen.get("motion_type"), _MOVES)
     receiver = seen.get("receiver", "none")
     return {
         "subject": f"{article}{side} {noun}" if side and article else f"{article}{noun}",

@@ -87,9 +87,9 @@ def test_01_no_file_folder_no_permission(check_file, tmp_path, videos, monkeypat
     ("content", "kind", "message"),
     [
         pytest.param(b"", "empty", "the file is empty", id="02 empty: E"),
-        pytest.param(b"Dear diary, " * 50, "unreadable", "no video that can be read", id="03 text: E"),
+        pytest.param(b"Dear diary, " * 50, "unreadable", "this is a text file", id="03 text: E"),
         pytest.param(b"<!DOCTYPE html><html>", "unreadable", "a web page, perhaps a download", id="03 HTML: E"),
-        pytest.param(b"%PDF-1.7\n" * 50, "unreadable", "no video that can be read", id="03 PDF: E"),
+        pytest.param(b"%PDF-1.7\n" * 50, "unreadable", "this is a PDF document", id="03 PDF: E"),
         pytest.param(b"version https://git-lfs.github.com/spec/v1\n", "lfs_pointer", "git lfs pull", id="04 LFS: E"),
         pytest.param(b"\xff\xd8\xff\xe0" + bytes(99), "image_not_video", "still image (JPEG)", id="05 JPEG: E"),
         pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(99), "image_not_video", "still image (PNG)", id="05 PNG: E"),

@@ -1,0 +1,258 @@
+"""`microgesture predict`: every file once, failures told, results in the formats that people correct."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, SHARED, TINY_VISION, moving_square, needs_shared, write_video
+
+from configuration_fgsgl import FGSGLConfig
+from microgesture import cli
+from microgesture.annotation import results
+from microgesture.annotation.readers import VideoFinder
+from microgesture.annotation.sources import ReadingOptions, _read_file
+from microgesture.data.fg_text import VOCABULARY, sentence_parts
+from modeling_fgsgl import FGSGLForVideoClassification
+from processing_fgsgl import FGSGLProcessor
+
+NAMES = ("nod", "=HYPERLINK(1)", "rub")
+SEGMENT = {"score": 0.75, "initiator": "hand", "receiver": "neck", "direction": "up", "motion_type": "rub",
+           "sentence": "The hand rubs the neck, moving up."}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    text = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
+    limits = {"background": 1.0, "unknown": 0.0, "keep": 1.0, "overlap": 1.0}
+    words = {name: list(values[:4]) for name, values in VOCABULARY.items()}
+    config = FGSGLConfig(
+        vision_config=dict(TINY_VISION), text_config=text, num_frames=4, embed_dim=16, id2label=dict(enumerate(NAMES)),
+        attribute_words=words, sentence_parts=sentence_parts(),
+        spotting={"window_seconds": [0.3], "hop": 1, "head": limits, "softmax": limits},
+    )  # fmt: skip
+    model = FGSGLForVideoClassification(config)
+    model.set_prototypes("fine", torch.randn(16, 48), torch.randn(48))
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model.save_pretrained(folder)
+    FGSGLProcessor(num_frames=4, size=32).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Four good videos in two folders, one bad one, and a file that is none."""
+    out = tmp_path / "videos"
+    for number, name in enumerate(("b/one.mp4", "a/-two.mp4", "a/three.mp4", "one.mp4")):
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, moving_square("up", np.random.default_rng(number)), 20)
+    (out / "a" / "bad.mp4").write_text("no video at all")
+    (out / "a" / "notes.txt").write_text("notes")
+    return out
+
+
+def predict(*argv: object) -> int:
+    return cli.main(["predict", *map(str, argv), "--device", "cpu"])
+
+
+def test_a_folder_gives_a_table_and_a_report(checkpoint, folder, capsys) -> None:
+    assert predict(checkpoint, folder) == 3
+    out, err = capsys.readouterr()
+    told = [line for line in out.splitlines() if line.endswith(".mp4")]
+    assert told == [str(folder / name) for name in ("a/-two.mp4", "a/three.mp4", "b/one.mp4", "one.mp4")]
+    assert out.count("initiator: ") == 4
+    assert "bad.mp4: this is a text file" in err
+    assert "1 of 5 files failed" in err
+    assert predict(checkpoint, folder / "b") == 0
+    assert predict(checkpoint, folder / "a" / "bad.mp4") == 1
+    assert predict(checkpoint, folder, "--on-error", "stop") == 1
+    assert "bad.mp4: this is a text file" in capsys.readouterr().err
+
+
+def test_csv_is_safe_and_in_seconds(checkpoint, folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(folder / "a")
+    assert predict(checkpoint, "three.mp4", "--csv", tmp_path / "out.csv") == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["start"], row["end"]) for row in rows] == [("three.mp4", "0.0", "1.0")]
+    assert list(tmp_path.glob(".*")) == []
+    result = {
+        "file": "-two.mp4",
+        "seconds": 1.0,
+        "fps": 20.0,
+        "segments": [{"start": 0, "end": 1, "label": NAMES[1]} | SEGMENT],
+    }
+    results.write_csv(tmp_path / "safe.csv", [result])
+    with (tmp_path / "safe.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["file"], row["label"]) == ("'-two.mp4", "'=HYPERLINK(1)")
+
+
+FOUND = [(0.1, 0.4, "nod"), (0.3, 0.8, "=HYPERLINK(1)"), (0.8, 0.95, "nod")]
+
+
+def found(folder: Path) -> dict:
+    segments = [{"start": a, "end": b, "label": label} | SEGMENT for a, b, label in FOUND]
+    return {"file": str(folder / "a" / "-two.mp4"), "seconds": 1.0, "fps": 20.0, "segments": segments}
+
+
+@pytest.mark.parametrize("kind", ["csv", "eaf", "boris", "label-studio"])
+def test_corrected_files_come_back(folder, kind) -> None:
+    """What is written is read by the readers of `prepare own`: files, times, classes and words."""
+    result, path = found(folder), folder / "result"
+    if kind == "csv":
+        results.write_csv(path := path.with_suffix(".csv"), [result])
+    elif kind == "eaf":
+        pytest.importorskip("pympi")
+        results.write_eaf(path := path.with_suffix(".eaf"), result, NAMES)
+    elif kind == "boris":
+        results.write_boris(path := path.with_suffix(".boris"), [result], NAMES)
+    else:
+        results.write_label_studio(path := path.with_suffix(".json"), [result], NAMES, str(folder))
+        (task,) = json.loads(path.read_text())
+        address = parse_qs(urlsplit(task["data"]["video"]).query)["d"][0]
+        assert (folder / address).samefile(result["file"])
+        # A coder accepts the prediction: Label Studio exports it as an annotation.
+        task["annotations"] = [
+            {"completed_by": 1, "was_cancelled": False, "result": task.pop("predictions")[0]["result"]}
+        ]
+        path.write_text(json.dumps([task]))
+        assert 'frameRate="$fps"' in path.with_suffix(".xml").read_text()
+    options = ReadingOptions((), None, None, None)
+    read = sorted(_read_file(path, VideoFinder(folder), options).annotations, key=lambda a: a.start)
+    assert [(a.label, a.subject) for a in read] == [(label, None) for _, _, label in FOUND]
+    tolerance = 0.05 if kind == "label-studio" else 1e-3  # whole frames
+    assert [t for a in read for t in (a.start, a.end)] == pytest.approx(
+        [t for f in FOUND for t in f[:2]], abs=tolerance
+    )
+    for a in read:
+        assert a.video.samefile(result["file"])
+        assert {name: getattr(a.fg_text, name) for name in VOCABULARY} == {name: SEGMENT[name] for name in VOCABULARY}
+
+
+def test_every_output_in_one_run(checkpoint, folder, tmp_path) -> None:
+    pytest.importorskip("pympi")
+    paths = {"--csv": "o.csv", "--eaf": "eaf", "--boris": "o.boris", "--label-studio": "ls.json", "--json": "o.jsonl"}
+    options = [word for name, path in paths.items() for word in (name, tmp_path / path)]
+    assert predict(checkpoint, folder, "--spot", *options) == 3
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert lines[0]["made_by"]["spot"] is True
+    good = [line for line in lines[1:] if "error" not in line]
+    assert len(good) == 4
+    assert [line["error"]["kind"] for line in lines[1:] if "error" in line] == ["unreadable"]
+    count = sum(len(line["segments"]) for line in good)
+    assert count >= 4
+    with (tmp_path / "o.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == count
+    eafs = {str(p.relative_to(tmp_path / "eaf")) for p in (tmp_path / "eaf").rglob("*.eaf")}
+    assert eafs == {"a/-two.eaf", "a/three.eaf", "b/one.eaf", "one.eaf"}
+    observations = json.loads((tmp_path / "o.boris").read_text())["observations"]
+    assert sum(len(o["events"]) for o in observations.values()) == 2 * count
+    assert len(json.loads((tmp_path / "ls.json").read_text())) == 4
+
+
+def test_an_interrupted_run_goes_on(checkpoint, folder, tmp_path, capsys) -> None:
+    journal = tmp_path / "o.jsonl"
+    assert predict(checkpoint, folder, "--json", journal) == 3
+    whole = journal.read_text().splitlines(keepends=True)
+    # The power failed in the middle of the third file's line.
+    journal.write_text("".join(whole[:3]) + whole[3][:20])
+    (folder / "a" / "bad.mp4").unlink()
+    write_video(folder / "a" / "bad.mp4", moving_square("down", np.random.default_rng(9)), 20)
+    capsys.readouterr()
+    assert predict(checkpoint, folder, "--json", journal, "--csv", tmp_path / "o.csv") == 0
+    again = [json.loads(line)["file"] for line in journal.read_text().splitlines()[1:]]
+    assert len(again) == len(set(again)) == 5
+    out = capsys.readouterr().out
+    done = [json.loads(line)["file"] for line in whole[1:3] if "error" not in line]
+    assert done
+    assert not any(file in out for file in done)
+    with (tmp_path / "o.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 5
+    assert predict(checkpoint, folder, "--json", journal, "--mirrored") == 1
+    assert "was made otherwise (mirrored)" in capsys.readouterr().err
+    (tmp_path / "other.jsonl").write_text("something else\n")
+    assert predict(checkpoint, folder, "--json", tmp_path / "other.jsonl") == 1
+    assert "is no result of this command" in capsys.readouterr().err
+
+
+def test_what_cannot_work_is_said_before_any_work(checkpoint, folder, tmp_path, capsys) -> None:
+    for argv, message in (
+        ([checkpoint, folder, "--csv", tmp_path / "absent" / "o.csv"], "does not exist; make it first"),
+        ([tmp_path, folder], "is no folder with a trained checkpoint"),
+        ([checkpoint, folder, "--batch_size", 0], "--batch_size is 0"),
+    ):
+        assert predict(*argv) == 1
+        assert message in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert predict(checkpoint, tmp_path / "empty") == 1
+    assert "holds no video" in capsys.readouterr().err
+
+
+def test_no_network(checkpoint, folder, monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise AssertionError("a network call")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert predict(checkpoint, folder / "b") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_processes_share_the_files(checkpoint, folder, tmp_path) -> None:
+    several = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *several.split(), "--main_process_port", "0"]
+    command = ["-m", "microgesture.cli", "predict", str(checkpoint), str(folder), "--device", "cpu"]
+    outputs = ["--json", str(tmp_path / "two.jsonl"), "--csv", str(tmp_path / "two.csv")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*launch, *command, *outputs], env=environment, capture_output=True, text=True, timeout=280)
+    assert (tmp_path / "two.csv").is_file(), done.stderr[-3000:]
+    assert predict(checkpoint, folder, "--json", tmp_path / "one.jsonl") == 3
+    sides = []
+    for name in ("one.jsonl", "two.jsonl"):
+        lines = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        sides.append({line["file"]: line.get("segments") for line in lines[1:]})
+        assert len(sides[-1]) == len(lines) - 1
+    assert sides[0] == sides[1]
+
+
+@pytest.mark.slow
+@needs_shared
+def test_shared_files_within_memory(checkpoint, tmp_path) -> None:
+    """Every good file a row, every bad one an error of its own, in one process that stays below 1 GB."""
+    data = SHARED / "data"
+    shutil.copytree(data / "bad_inputs", tmp_path / "bad")
+    files = [p for name in ("videos", "videos_derived") for p in sorted((data / name).iterdir())]
+    bad = sorted((tmp_path / "bad").iterdir())
+    argv = ["predict", str(checkpoint), *map(str, files + bad), "--device", "cpu", "--json", str(tmp_path / "o.jsonl")]
+    script = "import sys, resource; from microgesture import cli; s = cli.main(sys.argv[1:]); "
+    script += "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(s)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *argv],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr[-3000:]
+    assert int(done.stdout.split("PEAK")[1]) < 1 << 20  # KiB
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()[1:]]
+    failed = {line["file"]: line["error"]["message"] for line in lines if "error" in line}
+    assert set(failed) == set(map(str, bad))
+    assert len({message.split(": ", 1)[1] for message in failed.values()}) == len(bad)
