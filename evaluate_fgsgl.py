@@ -1,4 +1,8 @@
-"""Evaluates a checkpoint on one split: `python evaluate_fgsgl.py CHECKPOINT DATASET [--split test]`."""
+"""Evaluates a checkpoint on one split: `python evaluate_fgsgl.py CHECKPOINT DATASET [--split test]`.
+
+On several devices: `accelerate launch --multi_gpu --num_processes 2 evaluate_fgsgl.py …`. Every clip is counted once,
+whatever the batch size and the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -8,88 +12,221 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather
 from tqdm import tqdm
 
+from microgesture import backbones, tiny
 from microgesture.data import load
-from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, collate, fill_cache
-from microgesture.data.clips import LEAK, DatasetInfo, write_text
+from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, clip_sentences, collate, fill_cache
+from microgesture.data.clips import DatasetInfo, write_text
+from microgesture.data.fg_text import FGText
 from microgesture.data.frame_cache import FrameCache
+from microgesture.evaluation.attributes import attribute_metrics
 from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
-from microgesture.evaluation.metrics import classification_metrics, format_table, grouped, summary
+from microgesture.evaluation.metrics import classification_metrics
+from microgesture.evaluation.results import comparisons, split_results
+from microgesture.evaluation.score_file import Scores, clip_names, score_path
+from microgesture.evaluation.text_report import format_result
+from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
+from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
 
 
 @torch.inference_mode()
-def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16) -> torch.Tensor:
-    """Logits of every clip of a split, each clip once.
+def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and fine embeddings of every clip of a split, each clip once; every process has to call it.
 
     Args:
         model: An `FGSGLForVideoClassification`, on its device.
         processor: Its processor.
-        clips: The split.
+        clips: The split, N clips.
         batch_size: Clips per forward.
 
     Returns:
-        `(N, C)`, float32, on the CPU.
+        `(N, C)` and `(N, E)`, float32, on the CPU, the same in every process.
     """
-    loader = torch.utils.data.DataLoader(clips, batch_size=batch_size, collate_fn=collate)
-    rows = []
-    for batch in tqdm(loader, desc="recognising clips", unit="batch"):
+    state, N = PartialState(), len(clips)
+    world = state.num_processes
+    # Process r takes the clips r, r + world, …; those that make all shares equally long are cut off again below.
+    share = [i % N for i in range(state.process_index, -(-N // world) * world, world)]
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(clips, share), batch_size=batch_size, collate_fn=collate
+    )
+    rows: tuple[list[torch.Tensor], ...] = ([], [])
+    for batch in tqdm(loader, desc="recognising clips", unit="batch", disable=not state.is_main_process):
         pixels = processor.normalize(batch["pixel_values"].to(model.device))
-        rows.append(model(pixel_values=pixels).logits.float().cpu())
-    return torch.cat(rows)
+        output = model(pixel_values=pixels)
+        for row, values in zip(rows, (output.logits, output.fine_embeds), strict=True):
+            row.append(values.float())
+    logits, embeds = (
+        gather(torch.cat(row)).unflatten(0, (world, len(share))).transpose(0, 1).flatten(0, 1)[:N].cpu()
+        for row in rows
+    )
+    return logits, embeds
 
 
-def evaluate(checkpoint: Path, dataset: Path, split: str, cache_dir: Path, baselines: bool) -> dict[str, Any]:
-    """All figures of a checkpoint on a split.
+def evaluate(
+    checkpoint: Path,
+    dataset: Path,
+    split: str,
+    cache_dir: Path,
+    baselines: bool,
+    others: list[Path] | None = None,
+    backbone: str | None = None,
+    batch_size: int = 16,
+) -> dict[str, Any]:
+    """All figures of a checkpoint on a split; writes them and the scores into the checkpoint's folder.
 
     Args:
         checkpoint: A checkpoint folder.
         dataset: A data set folder.
         split: Name of the split.
-        cache_dir: Where sampled frames are kept.
+        cache_dir: Where sampled frames and sentence embeddings are kept.
         baselines: Also compute the majority class and linear models on pixels, trained on the split `train`.
+        others: Checkpoints that were evaluated on this split before, to compare with.
+        backbone: The published weights that the run started from, to embed sentences that nobody has embedded yet.
+        batch_size: Clips per forward.
 
     Returns:
-        `{"split", "official_overlap", "metrics", "groups": {column: {value: figures}}, "baselines": {name: figures}}`,
-        and `"leak": true` where the data set, or the one trained on, is marked as leaking.
+        `{"split", "official_overlap", "metrics", "groups": {column: {value: figures}}, "class_groups", "calibration",
+        "text", "baselines": {name: figures}, "comparisons"}`, and `"leak": true` where the data set, or the one
+        trained on, is marked as leaking. Also in `eval_<split>.json`; the scores in `scores_<split>.safetensors`.
 
     Raises:
-        ValueError: The split is not there, or the checkpoint was trained on other classes.
+        ValueError: A split is not there, the checkpoint was trained on other classes, or one to compare with was
+            evaluated on other clips.
+        FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
-    model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval()
+    to_compare = {str(other): Scores.read(score_path(other, split)) for other in others or []}
+    state = PartialState()
+    model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
     processor = FGSGLProcessor.from_pretrained(checkpoint)
     known = [model.config.id2label[number] for number in range(model.config.num_labels)]
     if known != info.names:
         raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
     cache = FrameCache(cache_dir / "frames", processor)
-    wanted = [split, "train"] if baselines else [split]
+    if baselines and "train" not in data:
+        raise ValueError(f"{dataset} has no split 'train', which the baselines are trained on; leave out --baselines")
+    tuning = "validation" if split != "validation" and "validation" in data else None
+    wanted = [split, *([tuning] if tuning else []), *(["train"] if baselines else [])]
     clips = {
-        name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True) for name in wanted
+        name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
+        for name in dict.fromkeys(wanted)
     }
-    fill_cache(cache, list(clips.values()))
-    predictions = predict(model, processor, clips[split]).argmax(-1).numpy()
-    result: dict[str, Any] = {
-        "split": split,
-        "official_overlap": info.official_overlap,
-        "metrics": classification_metrics(predictions, clips[split].labels, info.names),
-        "groups": {
-            column: grouped(predictions, clips[split].labels, data[split][column])
-            for column in ("subject", "amplitude")
-            if column in data[split].column_names
-        },
-        "baselines": baseline_metrics(clips, split, info.names) if baselines else {},
-    }
-    if info.leak or read_record(checkpoint).get("leak"):
-        result["leak"] = True
-    write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    with state.main_process_first():
+        fill_cache(cache, list(clips.values()), quiet=not state.is_main_process)
+    logits, embeds = predict(model, processor, clips[split], batch_size)
+    scores = as_scores(dataset, info, split, data[split], logits)
+    validation = None
+    if tuning:
+        held_out = predict(model, processor, clips[tuning], batch_size)[0]
+        validation = as_scores(dataset, info, tuning, data[tuning], held_out)
+    train = data.get("train")
+    columns = {name: data[split][name] for name in ("subject", "amplitude") if name in data[split].column_names}
+    result: dict[str, Any] = {"split": split, "official_overlap": info.official_overlap}
+    result |= split_results(scores, info, columns, None if train is None else train["label"], validation)
+    if state.is_main_process:
+        result["text"] = {
+            "attributes": attribute_results(model, embeds, scores, data[split], info, train),
+            "retrieval": retrieval_results(model, embeds, data[split], info, cache_dir, checkpoint, backbone),
+        }
+        result["baselines"] = baseline_metrics(clips, split, info.names) if baselines else {}
+        result["comparisons"] = comparisons(scores, to_compare)
+        if info.leak or read_record(checkpoint).get("leak"):
+            result["leak"] = True
+        scores.save(score_path(checkpoint, split))
+        write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    state.wait_for_everyone()
     return result
+
+
+def as_scores(dataset: Path, info: DatasetInfo, split: str, rows: datasets.Dataset, logits: torch.Tensor) -> Scores:
+    """The scores with the names of their clips: the column `clip` where there is one, else the file and its span."""
+    if "clip" in rows.column_names:
+        names = [str(name) for name in rows["clip"]]
+    else:
+        folder = dataset.resolve() / split
+        files = [Path(video["path"]).relative_to(folder).as_posix() for video in rows["video"]]
+        names = clip_names(files, list(zip(rows["start"], rows["end"], strict=True)))
+    labels = torch.tensor(rows["label"]).numpy()
+    return Scores(info.name, split, tuple(info.names), tuple(names), tuple(rows["subject"]), labels, logits.numpy())
+
+
+def attribute_results(
+    model: Any, embeds: torch.Tensor, scores: Scores, rows: datasets.Dataset, info: DatasetInfo, train: Any
+) -> dict[str, Any]:
+    """Accuracy of the words that `describe` ranks first, from the fine embeddings `(N, E)`."""
+    ranked = model.rank_words(embeds.to(model.device))
+    described = [{name: words[0][0] if words else None for name, words in answer.items()} for answer in ranked]
+    records = [[FGText.from_mapping(row) for row in part] for part in (words_of(rows), words_of(train))]
+    predicted, true = scores.logits.argmax(1).tolist(), scores.labels.tolist()
+    return attribute_metrics(records[0], described, predicted, true, [c.default for c in info.classes], records[1])
+
+
+def words_of(rows: datasets.Dataset | None) -> Any:
+    """The rows without their videos."""
+    return [] if rows is None else rows.remove_columns("video")
+
+
+def retrieval_results(
+    model: Any,
+    embeds: torch.Tensor,
+    rows: datasets.Dataset,
+    info: DatasetInfo,
+    cache_dir: Path,
+    checkpoint: Path,
+    backbone: str | None,
+) -> dict[str, Any]:
+    """Retrieval of each clip's own sentence among the distinct sentences of the split, from embeddings `(N, E)`.
+
+    Returns:
+        As `sentence_retrieval`, or `{"skipped": reason}`.
+
+    Raises:
+        ValueError: `backbone` is not what the checkpoint was trained with.
+    """
+    sentences = clip_sentences(rows, info.texts)
+    described = [row for row, sentence in enumerate(sentences) if sentence]
+    distinct = sorted({sentence for sentence in sentences if sentence})
+    place = {sentence: column for column, sentence in enumerate(distinct)}
+    if not distinct:
+        return {"skipped": f"no clip of the split {rows.split} has FG-Text"}
+    written = read_record(checkpoint).get("text_encoder")
+    if written is None:
+        return {"skipped": f"the checkpoint has no {RECORD_FILE}, which names its text encoder"}
+    key = EncoderKey(**written)
+
+    def load_encoder() -> SentenceEncoder:
+        if key == tiny.key():
+            return tiny.encoder()
+        if backbone is None:
+            raise NotEmbeddedError(f"sentences of this split are not embedded yet; --backbone {key.name} embeds them")
+        if backbones.text_key(backbone, key.revision if backbone == key.name else None) != key:
+            raise ValueError(
+                f"the checkpoint was trained with {key.name} at {key.revision}, and {backbone} is another"
+            )
+        return backbones.text_encoder(backbone, key.revision if backbone == key.name else None, device=model.device)
+
+    try:
+        table = TextBank(cache_dir / "text", key, load_encoder).embed(distinct)
+    except NotEmbeddedError as reason:
+        return {"skipped": str(reason)}
+    with torch.inference_mode():
+        texts = model.encode_text(table.to(model.device), "fine").float().cpu()
+    own = [place[sentence] for sentence in sentences if sentence]
+    return sentence_retrieval((embeds[described] @ texts.T).numpy(), own)
+
+
+class NotEmbeddedError(Exception):
+    """A sentence has no embedding yet, and the language model was not given."""
 
 
 def baseline_metrics(clips: dict[str, ClipDataset], split: str, names: list[str]) -> dict[str, Any]:
@@ -113,23 +250,12 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
 
 def report(result: dict[str, Any], checkpoint: Path, details: bool = False) -> str:
     """The result as a short text, with the losses of the run where the checkpoint has them."""
-    names = ["FG-SGL", *result["baselines"]]
-    figures = [result["metrics"], *result["baselines"].values()]
-    width = max(len(name) for name in names)
-    lines = [f"{result['split']} split"]
-    lines += [f"  LEAK: {LEAK}"] if result.get("leak") else []
-    if result["official_overlap"]:
-        lines.append(f"  people of one split are seen in another as published: {result['official_overlap']}")
-    lines += [f"  {name:<{width}}  {summary(m)}" for name, m in zip(names, figures, strict=True)]
-    for column, groups in result["groups"].items():
-        cells = [f"{value} {g['correct']}/{g['total']}" for value, g in groups.items()]
-        lines.append(f"  by {column}: " + ", ".join(cells))
-    if details:
-        lines += ["", format_table(result["metrics"])]
+    lines = [format_result(result, details)]
     run = read_record(checkpoint)
     if run:
         lines += ["", format_losses(run["stage_losses"])]
         lines += [f"chosen: step {run['chosen_step']} of {run['steps']}, stage {run['chosen_stage']}"]
+    lines.append(f"scores of every clip: {score_path(checkpoint, result['split'])}")
     return "\n".join([*lines, f"checkpoint: {checkpoint}"])
 
 
@@ -140,14 +266,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("dataset", type=Path, help="data set folder, e.g. data/synthetic")
     parser.add_argument("--split", default="test", help="which split (default: test)")
     parser.add_argument("--cache_dir", type=Path, default=Path("cache"), help="where sampled frames are kept")
+    parser.add_argument("--batch_size", type=int, default=16, help="clips per forward (default: 16)")
     parser.add_argument("--baselines", action="store_true", help="also compute simple baselines on the same clips")
     parser.add_argument("--details", action="store_true", help="also print one line per class")
+    parser.add_argument(
+        "--compare", type=Path, nargs="+", metavar="OTHER", help="checkpoints evaluated before, to compare with"
+    )
+    parser.add_argument("--backbone", help="the published weights trained on, where sentences are not embedded yet")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_float32_matmul_precision("highest")
-    result = evaluate(args.checkpoint, args.dataset, args.split, args.cache_dir, args.baselines)
-    print(report(result, args.checkpoint, args.details))
+    result = evaluate(
+        args.checkpoint, args.dataset, args.split, args.cache_dir, args.baselines, args.compare, args.backbone,
+        args.batch_size,
+    )  # fmt: skip
+    if PartialState().is_main_process:
+        print(report(result, args.checkpoint, args.details))
 
 
 if __name__ == "__main__":
     main()
+    PartialState().destroy_process_group()

@@ -229,8 +229,20 @@ class FGSGLPreTrainedModel(PreTrainedModel):
             For each clip, attribute -> `(word, cosine similarity)`, best first. A word that no training sentence held
             is not learned and never ranked, so an attribute may have no words.
         """
+        return self.rank_words(self.encode_video(pixel_values, "fine"))
+
+    @torch.no_grad()
+    def rank_words(self, fine_embeds: torch.Tensor) -> list[dict[str, list[tuple[str, float]]]]:
+        """What `describe` answers, for clips that are embedded already.
+
+        Args:
+            fine_embeds: Unit vectors `(B, E)` of the space `fine`.
+
+        Returns:
+            As `describe`.
+        """
         head = self.base_model.fine_text_proj
-        scores = (self.encode_video(pixel_values, "fine") @ head.project_prototypes().T).float().cpu()
+        scores = (fine_embeds @ head.project_prototypes().T).float().cpu()
         learned = head.learned.tolist()
         answers = []
         for row in scores.tolist():

@@ -15,14 +15,14 @@ from microgesture import adapters
 from microgesture.arguments import FGSGLTrainingArguments
 from microgesture.data import augment
 from microgesture.data.clip_dataset import ClipDataset, collate
-from microgesture.evaluation.metrics import classification_metrics
+from microgesture.evaluation.metrics import score_metrics
 from microgesture.failures import LossWatch, explained_out_of_memory
 from microgesture.losses.contrastive import info_nce, prototype_nce
 from microgesture.negatives import StepShare, share_step
 from microgesture.resumable_trainer import ResumableTrainer
 from microgesture.schedule import stage, term_weights
 
-EVALUATION_METRICS = ("correct", "total", "top1", "macro_f1")
+EVALUATION_METRICS = ("correct", "total", "top1", "top5", "macro_f1", "mean_class_accuracy")
 NO_NEGATIVE = "fg_without_negative"
 
 
@@ -180,8 +180,8 @@ class FGSGLTrainer(ResumableTrainer):
             return super().evaluate(*args, **kwargs)
 
     def _metrics(self, prediction: Any) -> dict[str, float]:
-        whole = classification_metrics(prediction.predictions.argmax(-1), prediction.label_ids, self.class_names)
-        return {name: whole[name] for name in EVALUATION_METRICS}
+        whole = score_metrics(prediction.predictions, prediction.label_ids, self.class_names)
+        return {name: whole[name] for name in EVALUATION_METRICS if name in whole}
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         # With ML-CO a stage-1 checkpoint would have no FG-SA in it, so it cannot be the best.

@@ -72,12 +72,14 @@ class ClassInfo:
         text: The category sentence T_c (FG-SGL, Sec. III-D).
         default: The FG-Text default, if it has one.
         flip_label: The class of its clips in a mirror: itself or another; `None`: they are never mirrored.
+        group: The body group that it is counted with in evaluation, where the data set has such groups.
     """
 
     name: str
     text: str
     default: FGText | None = None
     flip_label: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class DatasetInfo:
             classes = tuple(
                 ClassInfo(
                     c["name"], c["text"], _default(c),
-                    None if c.get("flip_label") == NO_FLIP else c.get("flip_label"),
+                    None if c.get("flip_label") == NO_FLIP else c.get("flip_label"), c.get("group"),
                 )
                 for c in data["classes"]
             )  # fmt: skip

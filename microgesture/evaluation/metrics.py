@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
+TOP = 5
+
 
 def classification_metrics(predictions: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[str]) -> dict[str, Any]:
     """All figures of one list of predictions.
@@ -24,10 +26,11 @@ def classification_metrics(predictions: npt.ArrayLike, labels: npt.ArrayLike, na
         names: Class names in the order of their ids; C = `len(names)`.
 
     Returns:
-        `correct` k and `total` N (integers); `top1` = k/N; `macro_f1`, the mean F1 over the classes that have a clip
-        in `labels`; `macro_f1_all`, the mean over all C classes; `mean_class_accuracy`, the mean recall over the
-        classes that have a clip; `per_class`, a list in the order of the ids with `name`, `precision`, `recall`,
-        `f1`, `k` (correct) and `n` (clips); `confusion`, a C×C list of counts, row = truth, column = prediction.
+        `correct` k and `total` N (integers); `top1` = k/N; `macro_f1`, the mean F1 over the `present` classes, those
+        that have a clip in `labels`; `macro_f1_all`, the mean over all C classes; `mean_class_accuracy` and
+        `mean_class_accuracy_all`, the mean recall over the same; `weighted_f1`, the mean F1 weighted with the number
+        of clips; `per_class`, a list in the order of the ids with `name`, `precision`, `recall`, `f1`, `k` (correct)
+        and `n` (clips); `confusion`, a C×C list of counts, row = truth, column = prediction.
 
     Raises:
         ValueError: The lists are empty or of different length, or an id has no name.
@@ -45,6 +48,9 @@ def classification_metrics(predictions: npt.ArrayLike, labels: npt.ArrayLike, na
         "macro_f1": float(f1[present].mean()),
         "macro_f1_all": float(f1.mean()),
         "mean_class_accuracy": float(recall[present].mean()),
+        "mean_class_accuracy_all": float(recall.mean()),
+        "weighted_f1": float((f1 * n).sum() / n.sum()),
+        "present": int(present.sum()),
         "per_class": [
             {
                 "name": name,
@@ -58,6 +64,31 @@ def classification_metrics(predictions: npt.ArrayLike, labels: npt.ArrayLike, na
         ],
         "confusion": confusion.tolist(),
     }
+
+
+def score_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[str]) -> dict[str, Any]:
+    """All figures of one table of scores: what training, evaluation and `metrics/micro_gesture` report.
+
+    Args:
+        scores: Scores `(N, C)`, higher is better.
+        labels: True class ids `(N,)`.
+        names: Class names in the order of their ids.
+
+    Returns:
+        `classification_metrics` of the best scored classes; with more than five classes also `top5_correct` and
+        `top5`, as `top_k` counts them.
+
+    Raises:
+        ValueError: As for `classification_metrics` and `top_k`, or the scores are of another number of classes.
+    """
+    table, _ = checked_scores(scores, labels)
+    if table.shape[1] != len(names):
+        raise ValueError(f"scores are for {table.shape[1]} classes, but there are {len(names)} class names")
+    figures = classification_metrics(table.argmax(1), labels, names)
+    if len(names) > TOP:
+        best = top_k(table, labels, TOP)
+        figures |= {f"top{TOP}_correct": best["correct"], f"top{TOP}": best["accuracy"]}
+    return figures
 
 
 def grouped(
@@ -107,16 +138,9 @@ def top_k(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> dict[str, int
     Raises:
         ValueError: The scores are no `(N, C)` table of numbers, k is not within 1 to C, or as above for the labels.
     """
-    table = np.asarray(scores, np.float64)
-    if table.ndim != 2 or 0 in table.shape:
-        raise ValueError(f"scores must be a (clips, classes) table, got shape {table.shape}")
-    if np.isnan(table).any():
-        raise ValueError(
-            f"scores of clip {int(np.isnan(table).any(1).argmax())} hold NaN: the model has diverged there"
-        )
+    table, true = checked_scores(scores, labels)
     if not 1 <= k <= table.shape[1]:
         raise ValueError(f"k is {k}, but there are {table.shape[1]} classes: choose 1 to {table.shape[1]}")
-    _, true = _checked(np.zeros(len(table), np.int64), labels, table.shape[1])
     own = np.take_along_axis(table, true[:, None], 1)
     ids = np.arange(table.shape[1])
     ahead = (table > own) | ((table == own) & (ids < true[:, None]))
@@ -126,8 +150,9 @@ def top_k(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> dict[str, int
 
 def summary(metrics: dict[str, Any]) -> str:
     """One line, e.g. `top-1 107/216 = 49.54 %, macro-F1 48.10 %, mean class accuracy 49.50 %`."""
+    five = f"top-5 {metrics['top5_correct']}/{metrics['total']} = {metrics['top5']:.2%}, " if "top5" in metrics else ""
     return (
-        f"top-1 {metrics['correct']}/{metrics['total']} = {metrics['top1']:.2%}, "
+        f"top-1 {metrics['correct']}/{metrics['total']} = {metrics['top1']:.2%}, {five}"
         f"macro-F1 {metrics['macro_f1']:.2%}, mean class accuracy {metrics['mean_class_accuracy']:.2%}"
     ).replace("%", " %")
 
@@ -156,6 +181,22 @@ def format_table(metrics: dict[str, Any]) -> str:
 
 def _ratio(part: Ints, whole: Ints) -> npt.NDArray[np.float64]:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def checked_scores(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], Ints]:
+    """Scores `(N, C)` as float64 and labels `(N,)` as int64, or an error that says what is wrong with them.
+
+    Raises:
+        ValueError: As for `top_k`.
+    """
+    table = np.asarray(scores, np.float64)
+    if table.ndim != 2 or 0 in table.shape:
+        raise ValueError(f"scores must be a (clips, classes) table, got shape {table.shape}")
+    if np.isnan(table).any():
+        raise ValueError(
+            f"scores of clip {int(np.isnan(table).any(1).argmax())} hold NaN: the model has diverged there"
+        )
+    return table, _checked(np.zeros(len(table), np.int64), labels, table.shape[1])[1]
 
 
 def _checked(predictions: npt.ArrayLike, labels: npt.ArrayLike, C: int | None) -> tuple[Ints, Ints]:

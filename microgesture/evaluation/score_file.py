@@ -1,0 +1,145 @@
+"""The scores of a checkpoint on every clip of a split, in one file: what is compared, fused and handed in.
+
+`scores_<split>.safetensors` holds `logits (N, C)` float32 and `labels (N,)` int64. Its header holds `dataset` and
+`split`, and as JSON lists `clips` (N unique names), `subjects` (N) and `classes` (C names). Any program can read it:
+
+    with safe_open(path, "numpy") as file:
+        logits, clips = file.get_tensor("logits"), json.loads(file.metadata()["clips"])
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+FORMAT = "fgsgl-scores-1"
+
+
+def score_path(folder: Path, split: str) -> Path:
+    """Where the scores of a split lie in a checkpoint's folder."""
+    return folder / f"scores_{split}.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The scores of a split, clip by clip.
+
+    Args:
+        dataset: Name of the data set.
+        split: Name of the split.
+        classes: Class names in the order of their ids, C of them.
+        clips: A name per clip, unique within the split.
+        subjects: Who is seen in each clip.
+        labels: True class ids `(N,)`, int64.
+        logits: Scores before softmax `(N, C)`, float32.
+
+    Raises:
+        ValueError: The lengths do not fit, a clip stands twice, or a score is not finite.
+    """
+
+    dataset: str
+    split: str
+    classes: tuple[str, ...]
+    clips: tuple[str, ...]
+    subjects: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        N, C = len(self.clips), len(self.classes)
+        found = (len(self.subjects), self.labels.shape, self.logits.shape)
+        if found != (N, (N,), (N, C)):
+            raise ValueError(
+                f"{N} clips and {C} classes need {N} subjects, labels ({N},) and logits ({N}, {C}), got {found[0]} "
+                f"subjects, labels {found[1]} and logits {found[2]}"
+            )
+        if len(set(self.clips)) < N:
+            twice = next(clip for clip in self.clips if self.clips.count(clip) > 1)
+            raise ValueError(f"clip {twice!r} stands twice; every clip has one row")
+        bad = ~np.isfinite(self.logits).all(1)
+        if bad.any():
+            raise ValueError(
+                f"the scores of {int(bad.sum())} clips are not finite, such as {self.clips[int(bad.argmax())]}: the "
+                "model has diverged; use an earlier checkpoint"
+            )
+
+    def save(self, path: Path) -> None:
+        """Writes the file, whole or not at all."""
+        about = {"format": FORMAT, "dataset": self.dataset, "split": self.split}
+        lists = {name: list(getattr(self, name)) for name in ("classes", "clips", "subjects")}
+        about |= {name: json.dumps(values, ensure_ascii=False) for name, values in lists.items()}
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        save_file({"logits": np.ascontiguousarray(self.logits, np.float32), "labels": self.labels}, partial, about)
+        os.replace(partial, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Scores:
+        """Reads such a file.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is no score file, or as for the class.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: evaluate that checkpoint on that split first")
+        try:
+            with safe_open(path, "numpy") as file:
+                about = file.metadata() or {}
+                if about.get("format") != FORMAT:
+                    raise ValueError(f"{path} is no score file of this project: its format is {about.get('format')!r}")
+                logits, labels = file.get_tensor("logits"), file.get_tensor("labels")
+        except SafetensorError as error:
+            raise ValueError(f"{path} cannot be read ({error}): evaluate the checkpoint again") from error
+        classes, clips, subjects = (tuple(json.loads(about[name])) for name in ("classes", "clips", "subjects"))
+        return cls(about["dataset"], about["split"], classes, clips, subjects, labels, logits)
+
+
+def clip_names(files: Sequence[str], spans: Sequence[tuple[float | None, float | None]]) -> list[str]:
+    """A unique name per clip: its file, with the span as a media fragment (`#t=1.5,3.0`) where it has one.
+
+    Args:
+        files: The file of each clip, relative to the split.
+        spans: Start and end of each in seconds.
+
+    Returns:
+        One name per clip; rows that show the same span of the same file are told apart by `#2`, `#3`, ….
+    """
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for file, (start, end) in zip(files, spans, strict=True):
+        plain = start is None and end is None
+        name = file if plain else f"{file}#t={start or 0.0},{'' if end is None else end}"
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return names
+
+
+def same_clips(first: Scores, second: Scores) -> Scores:
+    """`second` with its rows in the order of `first`.
+
+    Raises:
+        ValueError: They are not scores of the same clips with the same classes and labels.
+    """
+    if first.classes != second.classes:
+        raise ValueError(f"the two checkpoints know other classes: {sorted(set(first.classes) ^ set(second.classes))}")
+    rows = {clip: row for row, clip in enumerate(second.clips)}
+    if set(rows) != set(first.clips):
+        odd = sorted(set(rows) ^ set(first.clips))
+        raise ValueError(
+            f"the two score files hold other clips: {len(odd)} stand in one of them only, such as {odd[0]}"
+        )
+    order = np.array([rows[clip] for clip in first.clips])
+    if not np.array_equal(second.labels[order], first.labels):
+        raise ValueError("the two score files give a clip different labels: evaluate both on the same data set")
+    subjects = tuple(second.subjects[row] for row in order)
+    return Scores(
+        second.dataset, second.split, first.classes, first.clips, subjects, second.labels[order], second.logits[order]
+    )
