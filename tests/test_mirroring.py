@@ -122,7 +122,9 @@ def test_where_mirroring_of_the_recordings_is_unknown_the_label_changes_and_the_
 
 
 def test_no_class_that_may_be_mirrored_is_an_error(tiny_arguments) -> None:
-    with pytest.raises(ValueError, match=r"mirror_clips is on, but labels.json of tiny lets no training clip .* flip_label"):
+    with pytest.raises(
+        ValueError, match=r"mirror_clips is on, but labels.json of tiny lets no training clip .* flip_label"
+    ):
         build([*tiny_arguments, "--mirror_clips", "true"])
 
 
