@@ -52,7 +52,7 @@ def orthogonal_targets(embeddings: torch.Tensor) -> torch.Tensor:
 def orthogonal_semantic_loss(
     features: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor, off_diagonal: float = 0.0
 ) -> torch.Tensor:
-    """The mean over clips of `1 - cos(f, t_y)`, plus `off_diagonal` times the mean `cos²(f, t_c)` of the other classes.
+    """The mean over clips of `1 - cos(f, t_y)`, plus `off_diagonal` times the mean `cos²(f, t_c)` of other classes.
 
     Args:
         features: Clip features, projected to the width of the targets `(B, D)`; need not have unit length.
