@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import field
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
@@ -43,27 +44,23 @@ class SkeletonConfig(PreTrainedConfig):
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["semantic_embeds", "pooled"]
 
     layout: str = ""
-    joints: list[str] | None = None
-    bones: list[list[int]] | None = None
-    pairs: list[list[int]] | None = None
+    joints: list[str] = field(default_factory=lambda: ["point"])
+    bones: list[list[int]] = field(default_factory=list)
+    pairs: list[list[int]] = field(default_factory=list)
     dimensions: int = 2
     root: int | None = None
     num_frames: int = 64
-    inputs: list[str] | None = None
+    inputs: list[str] = field(default_factory=lambda: list(INPUTS))
     network: str = "decoupled"
-    widths: list[int] | None = None
+    widths: list[int] = field(default_factory=lambda: [64, 64, 128, 128, 256, 256])
     joint_groups: int = 8
     temporal_kernel: int = 9
     dropout: float = 0.5
     semantic_dim: int = 0
-    category_texts: list[str] | None = None
+    category_texts: list[str] = field(default_factory=list)
 
-    def __post_init__(self, **kwargs) -> None:
+    def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        self.joints, self.bones, self.pairs = self.joints or ["point"], self.bones or [], self.pairs or []
-        self.inputs = list(INPUTS) if self.inputs is None else self.inputs
-        self.widths = [64, 64, 128, 128, 256, 256] if self.widths is None else self.widths
-        self.category_texts = self.category_texts or []
         self._check()
         if self.root is None:
             ends = [joint for bone in self.bones for joint in bone]
@@ -104,7 +101,7 @@ class SkeletonConfig(PreTrainedConfig):
     @property
     def channels(self) -> int:
         """Numbers that the network reads of each joint: the coordinates of every input, and how well it is seen."""
-        return self.dimensions * len(self.inputs or []) + 1
+        return self.dimensions * len(self.inputs) + 1
 
     def tree(self) -> tuple[list[int], list[int]]:
         """Parent of each joint, and the number of bones between it and the root.
@@ -118,7 +115,7 @@ class SkeletonConfig(PreTrainedConfig):
             near[a].append(b)
             near[b].append(a)
         parents, distances = [-1] * J, [0] * J
-        for root in (self.root, *range(J)):
+        for root in (self.root or 0, *range(J)):
             frontier = [root] if parents[root] < 0 else []
             parents[root] = root if frontier else parents[root]
             while frontier:

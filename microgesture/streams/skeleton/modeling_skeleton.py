@@ -109,7 +109,7 @@ class GraphBlock(nn.Module):
         self.spatial_skip = _skip(width_in, width, 1)
         share = width // 6
         first = width - 5 * share
-        branches = [_dilated(width, first if d == 1 else share, d, stride) for d in (1, 2, 3, 4)]
+        branches: list[nn.Module] = [_dilated(width, first if d == 1 else share, d, stride) for d in (1, 2, 3, 4)]
         greatest = [
             nn.Conv2d(width, share, 1),
             nn.BatchNorm2d(share),
