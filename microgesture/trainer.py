@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from microgesture.data import augment
 from microgesture.data.clip_dataset import ClipDataset, collate
 from microgesture.evaluation.metrics import score_metrics
 from microgesture.failures import LossWatch, explained_out_of_memory
+from microgesture.losses.class_balance import balanced_cross_entropy
 from microgesture.losses.contrastive import info_nce, prototype_nce
 from microgesture.negatives import StepShare, share_step
 from microgesture.resumable_trainer import ResumableTrainer
@@ -32,6 +34,7 @@ class FGSGLTrainer(ResumableTrainer):
     Args:
         sentence_table: Frozen embeddings of the training sentences `(S, D_t)`; batches hold rows of it.
         class_names: Class names by id, for the metrics.
+        class_counts: Training clips of each class, for `class_balance`.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
     Batches hold uint8 frames; they are augmented and normalised on the device. Every clip of an optimizer step counts
@@ -43,10 +46,12 @@ class FGSGLTrainer(ResumableTrainer):
     loss_is_scaled_for_ga = False
     args: FGSGLTrainingArguments
 
-    def __init__(self, *, sentence_table: torch.Tensor, class_names: list[str], **kwargs: Any) -> None:
+    def __init__(
+        self, *, sentence_table: torch.Tensor, class_names: list[str], class_counts: Sequence[int] = (), **kwargs: Any
+    ) -> None:
         kwargs.setdefault("data_collator", collate)
         super().__init__(compute_metrics=self._metrics, **kwargs)
-        self.class_names = class_names
+        self.class_names, self.class_counts = class_names, class_counts
         self.sentence_table = sentence_table.to(self.args.device)
         self.term_weights = self.weights_at(0.0)
         self._window: dict[str, torch.Tensor] = {}
@@ -100,14 +105,11 @@ class FGSGLTrainer(ResumableTrainer):
     ) -> Any:
         """Eq. 3 in training; the cross-entropy alone, on un-augmented clips, in evaluation."""
         if not model.training:
-            outputs = model(pixel_values=self._pixels(inputs))
+            outputs = self._forward(model, inputs)
             loss = F.cross_entropy(outputs.logits.float(), inputs["labels"])
             return (loss, outputs) if return_outputs else loss
         share: StepShare = inputs["share"]
-        outputs = model(
-            pixel_values=self._pixels(inputs),
-            fine_texts=self.sentence_table[share.keys] if "fg" in self.args.terms else None,
-        )
+        outputs = self._forward(model, inputs)
         terms = self._terms(outputs, inputs["labels"], share)
         self._record(terms)
         total = torch.stack([weight * terms[name] for name, weight in self.term_weights.items()]).sum()
@@ -123,6 +125,11 @@ class FGSGLTrainer(ResumableTrainer):
         self._watch.clear()
         return norm
 
+    def _forward(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Any:
+        wanted = model.training and "fg" in self.args.terms
+        texts = self.sentence_table[inputs["share"].keys] if wanted else None
+        return model(pixel_values=self._pixels(inputs), fine_texts=texts)
+
     def _pixels(self, inputs: dict[str, Any]) -> torch.Tensor:
         frames = inputs["pixel_values"]
         if "flipped" in inputs:
@@ -133,7 +140,9 @@ class FGSGLTrainer(ResumableTrainer):
 
     def _terms(self, outputs: Any, labels: torch.Tensor, share: StepShare) -> dict[str, torch.Tensor]:
         temperature = self.args.temperature
-        terms = {"cls": F.cross_entropy(outputs.logits.float(), labels) * share.clip_weight}
+        a, counts = self.args, self.class_counts
+        cls = balanced_cross_entropy(a.class_balance, outputs.logits.float(), labels, counts, a.class_balance_clip)
+        terms = {"cls": cls * share.clip_weight}
         if "cp" in self.args.terms:
             terms["cp"] = share.clip_weight * prototype_nce(
                 outputs.class_embeds, outputs.category_embeds, labels, temperature
