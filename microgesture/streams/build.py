@@ -20,6 +20,9 @@ from microgesture.data import augment
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.keypoints import Layout
 from microgesture.losses.orthogonal import orthogonal_targets
+from microgesture.streams.heatmap.configuration_heatmap import HeatmapConfig
+from microgesture.streams.heatmap.modeling_heatmap import HeatmapForVideoClassification
+from microgesture.streams.heatmap.processing_heatmap import HeatmapProcessor
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
 from microgesture.streams.skeleton.configuration_skeleton import SkeletonConfig
 from microgesture.streams.skeleton.modeling_skeleton import SkeletonForVideoClassification
@@ -29,6 +32,7 @@ from microgesture.text_bank import TextBank
 
 STREAMS: dict[str, tuple[Any, Any, Any]] = {
     "skeleton": (SkeletonConfig, SkeletonForVideoClassification, SkeletonProcessor),
+    "heatmap": (HeatmapConfig, HeatmapForVideoClassification, HeatmapProcessor),
 }
 """Name in a recipe -> configuration, network and processor."""
 

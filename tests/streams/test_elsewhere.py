@@ -11,6 +11,9 @@ from pathlib import Path
 import torch
 
 from microgesture.data.keypoints import read_layout
+from microgesture.streams.heatmap.configuration_heatmap import HeatmapConfig
+from microgesture.streams.heatmap.modeling_heatmap import HeatmapForVideoClassification
+from microgesture.streams.heatmap.processing_heatmap import HeatmapProcessor
 from microgesture.streams.skeleton.configuration_skeleton import SkeletonConfig
 from microgesture.streams.skeleton.modeling_skeleton import SkeletonForVideoClassification
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
@@ -42,6 +45,11 @@ def skeleton(kind: str):
     return SkeletonForVideoClassification(config).eval(), SkeletonProcessor(**TABLES, num_frames=8)
 
 
+def heatmap():
+    config = HeatmapConfig(**FIELDS, parts=["joints", "limbs"], size=12, base_channels=4, stage_blocks=[1, 1, 1])
+    return HeatmapForVideoClassification(config).eval(), HeatmapProcessor(**TABLES, num_frames=6)
+
+
 def save(folder: Path, model, processor) -> torch.Tensor:
     """Saves a checkpoint with a clip; returns its logits for that clip."""
     model.save_pretrained(folder)
@@ -53,9 +61,9 @@ def save(folder: Path, model, processor) -> torch.Tensor:
 
 
 def test_a_checkpoint_gives_the_same_answers_where_nothing_of_ours_is_installed(tmp_path) -> None:
-    made = {"decoupled": skeleton("decoupled"), "graph": skeleton("graph")}
+    made = {"decoupled": skeleton("decoupled"), "graph": skeleton("graph"), "heatmap": heatmap()}
     expected = {str(tmp_path / name): save(tmp_path / name, *pair) for name, pair in made.items()}
-    for name, stem in (("decoupled", "skeleton"), ("graph", "skeleton")):
+    for name, stem in (("decoupled", "skeleton"), ("graph", "skeleton"), ("heatmap", "heatmap")):
         code = {f"{part}_{stem}.py" for part in ("configuration", "modeling", "processing")}
         assert {path.name for path in (tmp_path / name).glob("*.py")} == code
     empty = tmp_path / "empty"
