@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather
+from accelerate.utils import gather, parse_flag_from_env
 from tqdm import tqdm
 
 from microgesture import backbones, tiny
@@ -24,17 +25,23 @@ from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, clip_senten
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.data.fg_text import FGText
 from microgesture.data.frame_cache import FrameCache
+from microgesture.evaluation import challenge_files
 from microgesture.evaluation.attributes import attribute_metrics
 from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results
-from microgesture.evaluation.score_file import Scores, clip_names, score_path
+from microgesture.evaluation.score_file import Scores, clip_names, score_path, scores_of, weights_digest
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
 from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
+
+
+def processes() -> PartialState:
+    """The processes that were launched; accelerate joins those on CPUs only when it is told that they are."""
+    return PartialState(cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 @torch.inference_mode()
@@ -50,7 +57,7 @@ def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16
     Returns:
         `(N, C)` and `(N, E)`, float32, on the CPU, the same in every process.
     """
-    state, N = PartialState(), len(clips)
+    state, N = processes(), len(clips)
     world = state.num_processes
     # Process r takes the clips r, r + world, …; those that make all shares equally long are cut off again below.
     share = [i % N for i in range(state.process_index, -(-N // world) * world, world)]
@@ -99,14 +106,14 @@ def evaluate(
 
     Raises:
         ValueError: A split is not there, the checkpoint was trained on other classes, or one to compare with was
-            evaluated on other clips.
+            evaluated on other clips or with other weights than it has now.
         FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
-    to_compare = {str(other): Scores.read(score_path(other, split)) for other in others or []}
-    state = PartialState()
+    to_compare = {str(other): scores_of(other, split) for other in others or []}
+    state = processes()
     model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
     processor = FGSGLProcessor.from_pretrained(checkpoint)
     known = [model.config.id2label[number] for number in range(model.config.num_labels)]
@@ -142,7 +149,7 @@ def evaluate(
         result["comparisons"] = comparisons(scores, to_compare)
         if info.leak or read_record(checkpoint).get("leak"):
             result["leak"] = True
-        scores.save(score_path(checkpoint, split))
+        replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result
@@ -272,6 +279,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--compare", type=Path, nargs="+", metavar="OTHER", help="checkpoints evaluated before, to compare with"
     )
+    parser.add_argument(
+        "--challenge", choices=challenge_files.FORMS, help="also write the file that a challenge takes"
+    )
     parser.add_argument("--backbone", help="the published weights trained on, where sentences are not embedded yet")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -280,10 +290,14 @@ def main(argv: list[str] | None = None) -> None:
         args.checkpoint, args.dataset, args.split, args.cache_dir, args.baselines, args.compare, args.backbone,
         args.batch_size,
     )  # fmt: skip
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         print(report(result, args.checkpoint, args.details))
+        if args.challenge:
+            scores = scores_of(args.checkpoint, args.split)
+            groups = [c.group for c in DatasetInfo.read(args.dataset).classes]
+            print(f"to hand in: {challenge_files.hand_in(args.checkpoint, args.challenge, scores, groups)}")
 
 
 if __name__ == "__main__":
     main()
-    PartialState().destroy_process_group()
+    processes().destroy_process_group()

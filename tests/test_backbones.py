@@ -22,6 +22,7 @@ from test_trainer import free_port
 from tokenizers.processors import TemplateProcessing
 from transformers import conversion_mapping
 
+import evaluate_fgsgl
 import train_fgsgl
 from configuration_fgsgl import FGSGLConfig
 from microgesture import arguments, backbones, tiny
@@ -552,6 +553,23 @@ def test_a_run_starts_from_the_backbone_and_embeds_with_its_language_model(
     assert 0 < (tower[adapted] - published_tower[adapted]).abs().max() < 0.01
     assert model.config.mid_layer == 1
     assert not [r for r in caplog.records if "no backbone is given" in r.message]
+
+
+def test_evaluation_embeds_sentences_with_the_backbone_that_was_trained_on(
+    backbone_arguments, checkpoints, tiny_dataset, tmp_path
+) -> None:
+    train_fgsgl.main([*backbone_arguments, "--max_steps", "2"])
+
+    def retrieval(*backbone: str | None) -> dict:
+        folders = (tmp_path / "out", tiny_dataset, "test", tmp_path / "empty", False)
+        return evaluate_fgsgl.evaluate(*folders, None, *backbone)["text"]["retrieval"]
+
+    assert "are not embedded yet; --backbone internlm2 original embeds them" in retrieval()["skipped"]
+    with pytest.raises(ValueError, match=r"was trained with internlm2 original at \w+, and .* is another"):
+        retrieval(str(checkpoints["qwen2", "original"]))
+    found = retrieval(str(checkpoints["internlm2", "original"]))
+    assert found["recall@1"]["total"] == 7
+    assert retrieval() == found  # looked up now
 
 
 def test_a_run_without_a_backbone_says_that_adapters_lie_on_random_weights(tiny_arguments, caplog) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,14 +18,28 @@ import evaluate_fgsgl
 import train_fgsgl
 from microgesture import cli
 from microgesture.data import load
-from microgesture.data.clip_dataset import ClipDataset
+from microgesture.data.clip_dataset import ClipDataset, clip_sentences
+from microgesture.data.clips import DatasetInfo
+from microgesture.evaluation.calibration import fit_temperature
+from microgesture.evaluation.score_file import Scores, score_path
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
 
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the run that all tests of this module start from is kept, once the first of them has trained it."""
+    return tmp_path_factory.mktemp("trained") / "out"
+
 
 @pytest.fixture
-def trained(tiny_arguments, tmp_path):
+def trained(kept, tiny_arguments, tmp_path):
+    if kept.exists():
+        return Path(shutil.copytree(kept, tmp_path / "out"))
     train_fgsgl.main(tiny_arguments)
+    shutil.copytree(tmp_path / "out", kept)
     return tmp_path / "out"
 
 
@@ -38,6 +58,154 @@ def test_every_clip_is_counted_once_whatever_the_batch_size(trained, tiny_datase
     one, three = (evaluate_fgsgl.predict(model.eval(), processor, clips, size)[0] for size in (1, 3))
     torch.testing.assert_close(one, three)
     assert int((one.argmax(-1) == torch.tensor(clips.labels)).sum()) == result["metrics"]["correct"]
+
+
+def run(checkpoint: Path, dataset: Path, cache: Path, *options: str) -> dict:
+    """Evaluates on the test split as a person does; gives what was written."""
+    evaluate_fgsgl.main([str(checkpoint), str(dataset), "--cache_dir", str(cache), *options])
+    return json.loads((checkpoint / "eval_test.json").read_text())
+
+
+def test_figures_about_text_and_confidence(trained, tiny_dataset, tmp_path, capsys) -> None:
+    result = run(trained, tiny_dataset, tmp_path / "cache", "--details")
+    printed = capsys.readouterr().out
+    test, info = load(tiny_dataset)["test"], DatasetInfo.read(tiny_dataset)
+    sentences = clip_sentences(test, info.texts)
+    found = result["text"]["retrieval"]
+    assert found["sentences"] == len({s for s in sentences if s})
+    assert found["recall@1"]["total"] == sum(s is not None for s in sentences) == 7
+    attributes = result["text"]["attributes"]
+    assert {row["all"]["total"] for row in attributes.values()} == {7}
+    assert attributes["direction"]["all"]["true_default"] == 7  # the direction is what the classes differ in
+    assert attributes["motion_type"]["differing"]["total"] == sum(
+        m not in ("raise", None) for m in test["motion_type"]
+    )
+    assert "own sentence among" in printed
+    assert "record differs" in printed
+    scores = Scores.read(score_path(trained, "test"))
+    model = FGSGLForVideoClassification.from_pretrained(trained).eval()
+    processor = FGSGLProcessor.from_pretrained(trained)
+    words = [model.describe(processor(row["video"]["path"])["pixel_values"])[0]["direction"][0][0] for row in test]
+    right = [word == truth for word, truth in zip(words, test["direction"], strict=True)]
+    assert attributes["direction"]["all"]["described"] == sum(right)
+    held_out = ClipDataset(load(tiny_dataset)["validation"], Sampling(processor), [-1] * 8)
+    logits = evaluate_fgsgl.predict(model, processor, held_out)[0]
+    temperature = result["calibration"]["scaled"]["temperature"]
+    assert temperature == pytest.approx(fit_temperature(logits.numpy(), held_out.labels), rel=1e-3)
+    assert scores.labels.tolist() == test["label"]
+    assert scores.clips[0] == "clips/000.mp4"
+    assert set(scores.subjects) == {"e"}
+    assert result["class_groups"]["training clips"]["tail (under 20)"]["total"] == 8
+
+
+def test_no_temperature_is_fitted_on_what_is_measured(trained, tiny_dataset, tmp_path) -> None:
+    result = evaluate_fgsgl.evaluate(trained, tiny_dataset, "validation", tmp_path / "cache", False)
+    assert list(result["calibration"]) == ["plain"]
+
+
+def test_comparing_checkpoints_and_handing_in(trained, tiny_dataset, tmp_path, capsys) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trained, other, ignore=shutil.ignore_patterns("checkpoint-*"))
+    with pytest.raises(FileNotFoundError, match="evaluate that checkpoint on that split first"):
+        run(trained, tiny_dataset, tmp_path / "cache", "--compare", str(other))
+    run(other, tiny_dataset, tmp_path / "cache")
+    path = score_path(other, "test")
+    scores = Scores.read(path)
+    never_right = np.roll(np.eye(4, dtype=np.float32)[scores.labels], 1, axis=1)
+    replace(scores, logits=never_right).save(path)
+    row = run(trained, tiny_dataset, tmp_path / "cache", "--compare", str(other))["comparisons"][str(other)]
+    printed = capsys.readouterr().out
+    right = int((scores.logits.argmax(1) == scores.labels).sum())
+    assert row["correct"] == {"first": [0], "second": [right]}
+    assert row["difference"] == pytest.approx(right / 8)
+    assert row["interval"] is None
+    assert row["per_subject"] == {"e": {"clips": 8, "difference": pytest.approx(right / 8)}}
+    assert f"compared with {other}: {right}/8 against 0/8" in printed
+    assert "1 people are too few for an interval over people; each: e " in printed
+    assert "ignores that clips of one person are not independent" in printed
+    with pytest.raises(ValueError, match=r"'clips/000\.mp4' is not named like 0054_0"):
+        run(trained, tiny_dataset, tmp_path / "cache", "--challenge", "submission")
+
+
+def test_sentences_of_a_published_language_model(trained, tiny_dataset, tmp_path, capsys) -> None:
+    """They are looked up; without a table the run says what is missing, and measures the rest."""
+    record = json.loads((trained / "metrics.json").read_text())
+    record["text_encoder"] |= {"name": "org/model", "revision": "abc"}
+    (trained / "metrics.json").write_text(json.dumps(record))
+    found = run(trained, tiny_dataset, tmp_path / "cache")["text"]["retrieval"]
+    assert found == {"skipped": "sentences of this split are not embedded yet; --backbone org/model embeds them"}
+    assert "own sentence: not measured, because" in capsys.readouterr().out
+
+
+def test_a_data_set_with_a_test_split_only(trained, tiny_dataset, tmp_path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(tiny_dataset, alone, ignore=shutil.ignore_patterns("train", "validation"))
+    result = evaluate_fgsgl.evaluate(trained, alone, "test", tmp_path / "cache", False)
+    assert list(result["calibration"]) == ["plain"]
+    assert list(result["class_groups"]) == ["moving part of the class default"]
+    assert {row["most_frequent_word"] for row in result["text"]["attributes"].values()} == {None}
+    with pytest.raises(ValueError, match="has no split 'train', which the baselines are trained on"):
+        evaluate_fgsgl.evaluate(trained, alone, "test", tmp_path / "cache", True)
+
+
+def without_one(tiny_dataset: Path, copy: Path, split: str) -> Path:
+    """The data set with 7 instead of 8 clips in a split: they fill neither batches of 3 nor the shares of 2."""
+    shutil.copytree(tiny_dataset, copy)
+    lines = (copy / split / "metadata.jsonl").read_text().splitlines(keepends=True)
+    (copy / split / "metadata.jsonl").write_text("".join(lines[:-1]))
+    (copy / split / json.loads(lines[-1])["file_name"]).unlink()
+    return copy
+
+
+def in_two_processes(script: str, argv: list[str]) -> str:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run(
+        [*command, script, *argv], cwd=ROOT, env=os.environ | {"ACCELERATE_USE_CPU": "true"}, capture_output=True,
+        text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_two_processes_give_the_figures_of_one(trained, tiny_dataset, tmp_path) -> None:
+    odd = without_one(tiny_dataset, tmp_path / "odd", "test")
+    one = run(trained, odd, tmp_path / "cache", "--batch_size", "3")
+    alone = Scores.read(score_path(trained, "test"))
+    (trained / "eval_test.json").unlink()
+    score_path(trained, "test").unlink()
+    options = ["--cache_dir", str(tmp_path / "cache"), "--batch_size", "3"]
+    printed = in_two_processes("evaluate_fgsgl.py", [str(trained), str(odd), *options])
+    assert printed.count("test split\n") == 1  # one process speaks
+    assert f"top-1 {one['metrics']['correct']}/7 = " in printed
+    two, shared = json.loads((trained / "eval_test.json").read_text()), Scores.read(score_path(trained, "test"))
+    for name in ("metrics", "groups", "class_groups", "text"):
+        assert one[name] == two[name]
+    assert two["metrics"]["total"] == 7
+    for name in ("temperature", "ece", "brier", "nll"):
+        assert one["calibration"]["scaled"][name] == pytest.approx(two["calibration"]["scaled"][name], rel=1e-4)
+    assert alone.clips == shared.clips
+    np.testing.assert_allclose(alone.logits, shared.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_training_in_two_processes_reports_what_evaluation_counts(tiny_arguments, tiny_dataset, tmp_path) -> None:
+    odd = without_one(tiny_dataset, tmp_path / "odd", "validation")
+    in_two_processes(
+        "train_fgsgl.py",
+        [*tiny_arguments, "--dataset_dir", str(odd), "--per_device_eval_batch_size", "3", "--max_steps", "2"],
+    )
+    reported = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert reported["machine"]["processes"] == 2
+    counted = evaluate_fgsgl.evaluate(tmp_path / "out", odd, "validation", tmp_path / "cache", False)["metrics"]
+    assert counted["total"] == 7
+    assert {name: reported["validation"][name] for name in ("correct", "total")} == {
+        name: counted[name] for name in ("correct", "total")
+    }
+    assert reported["validation"]["macro_f1"] == pytest.approx(counted["macro_f1"])
 
 
 def test_overlap_of_published_splits_is_in_every_result(trained, tiny_dataset, tmp_path, caplog) -> None:

@@ -29,8 +29,9 @@ def classification_metrics(predictions: npt.ArrayLike, labels: npt.ArrayLike, na
         `correct` k and `total` N (integers); `top1` = k/N; `macro_f1`, the mean F1 over the `present` classes, those
         that have a clip in `labels`; `macro_f1_all`, the mean over all C classes; `mean_class_accuracy` and
         `mean_class_accuracy_all`, the mean recall over the same; `weighted_f1`, the mean F1 weighted with the number
-        of clips; `per_class`, a list in the order of the ids with `name`, `precision`, `recall`, `f1`, `k` (correct)
-        and `n` (clips); `confusion`, a C×C list of counts, row = truth, column = prediction.
+        of clips; `per_class`, a list in the order of the ids with `name`, `precision`, `recall`, `f1`, `k`
+        (correct), `n` (clips) and `predicted` (how often it was said); `confusion`, a C×C list of counts, row = truth,
+        column = prediction.
 
     Raises:
         ValueError: The lists are empty or of different length, or an id has no name.
@@ -59,6 +60,7 @@ def classification_metrics(predictions: npt.ArrayLike, labels: npt.ArrayLike, na
                 "f1": float(f1[c]),
                 "k": int(hits[c]),
                 "n": int(n[c]),
+                "predicted": int(said[c]),
             }
             for c, name in enumerate(names)
         ],

@@ -1,7 +1,8 @@
 """The scores of a checkpoint on every clip of a split, in one file: what is compared, fused and handed in.
 
-`scores_<split>.safetensors` holds `logits (N, C)` float32 and `labels (N,)` int64. Its header holds `dataset` and
-`split`, and as JSON lists `clips` (N unique names), `subjects` (N) and `classes` (C names). Any program can read it:
+`scores_<split>.safetensors` holds `logits (N, C)` float32 and `labels (N,)` int64. Its header holds `dataset`,
+`split` and `weights` (a digest of the checkpoint's weights), and as JSON lists `clips` (N unique names), `subjects`
+(N) and `classes` (C names). Any program can read it:
 
     with safe_open(path, "numpy") as file:
         logits, clips = file.get_tensor("logits"), json.loads(file.metadata()["clips"])
@@ -9,16 +10,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 FORMAT = "fgsgl-scores-1"
 
@@ -26,6 +28,30 @@ FORMAT = "fgsgl-scores-1"
 def score_path(folder: Path, split: str) -> Path:
     """Where the scores of a split lie in a checkpoint's folder."""
     return folder / f"scores_{split}.safetensors"
+
+
+def weights_digest(folder: Path) -> str:
+    """A digest of the weights in a checkpoint's folder: scores made with others are no scores of this checkpoint."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("model*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def scores_of(folder: Path, split: str) -> Scores:
+    """The scores of a checkpoint on a split.
+
+    Raises:
+        FileNotFoundError: It was not evaluated on that split.
+        ValueError: It was, but with other weights than it has now; or as for `Scores.read`.
+    """
+    scores = Scores.read(score_path(folder, split))
+    if scores.weights != weights_digest(folder):
+        raise ValueError(
+            f"{folder} has been trained again since its scores were written: evaluate it on {split} again"
+        )
+    return scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +66,7 @@ class Scores:
         subjects: Who is seen in each clip.
         labels: True class ids `(N,)`, int64.
         logits: Scores before softmax `(N, C)`, float32.
+        weights: What `weights_digest` says of the checkpoint; empty where scores come from elsewhere.
 
     Raises:
         ValueError: The lengths do not fit, a clip stands twice, or a score is not finite.
@@ -52,6 +79,7 @@ class Scores:
     subjects: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
+    weights: str = ""
 
     def __post_init__(self) -> None:
         N, C = len(self.clips), len(self.classes)
@@ -73,11 +101,12 @@ class Scores:
 
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
-        about = {"format": FORMAT, "dataset": self.dataset, "split": self.split}
+        about = {"format": FORMAT, "dataset": self.dataset, "split": self.split, "weights": self.weights}
         lists = {name: list(getattr(self, name)) for name in ("classes", "clips", "subjects")}
         about |= {name: json.dumps(values, ensure_ascii=False) for name, values in lists.items()}
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file({"logits": np.ascontiguousarray(self.logits, np.float32), "labels": self.labels}, partial, about)
+        tensors = {"logits": self.logits.astype(np.float32), "labels": self.labels.astype(np.int64)}
+        partial.write_bytes(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}, about))
         os.replace(partial, path)
 
     @classmethod
@@ -99,7 +128,7 @@ class Scores:
         except SafetensorError as error:
             raise ValueError(f"{path} cannot be read ({error}): evaluate the checkpoint again") from error
         classes, clips, subjects = (tuple(json.loads(about[name])) for name in ("classes", "clips", "subjects"))
-        return cls(about["dataset"], about["split"], classes, clips, subjects, labels, logits)
+        return cls(about["dataset"], about["split"], classes, clips, subjects, labels, logits, about["weights"])
 
 
 def clip_names(files: Sequence[str], spans: Sequence[tuple[float | None, float | None]]) -> list[str]:
@@ -140,6 +169,6 @@ def same_clips(first: Scores, second: Scores) -> Scores:
     if not np.array_equal(second.labels[order], first.labels):
         raise ValueError("the two score files give a clip different labels: evaluate both on the same data set")
     subjects = tuple(second.subjects[row] for row in order)
-    return Scores(
-        second.dataset, second.split, first.classes, first.clips, subjects, second.labels[order], second.logits[order]
+    return replace(
+        second, clips=first.clips, subjects=subjects, labels=second.labels[order], logits=second.logits[order]
     )

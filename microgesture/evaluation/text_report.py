@@ -63,10 +63,10 @@ def _class_groups(class_groups: dict[str, Any]) -> list[str]:
 
 
 def _calibration(calibration: dict[str, Any], details: bool) -> list[str]:
-    lines = [f"{'calibration':<32}  ECE  Brier    NLL"]
+    lines = [f"{'calibration':<34}  ECE  Brier    NLL"]
     for row in calibration.values():
         name = "as it is" if row is calibration["plain"] else f"temperature {row['temperature']:.3g} (validation)"
-        lines.append(f"  {name:<28} {row['ece']:>6.3f} {row['brier']:>6.3f} {row['nll']:>6.3f}")
+        lines.append(f"  {name:<30} {row['ece']:>6.3f} {row['brier']:>6.3f} {row['nll']:>6.3f}")
     best = list(calibration.values())[-1]
     risk = best["risk_coverage"]
     cells = [f"{p['answered'] - p['correct']}/{p['answered']}" for p in risk["curve"]]

@@ -7,10 +7,18 @@ from sklearn.metrics import (
     confusion_matrix,
     f1_score,
     precision_recall_fscore_support,
+    recall_score,
     top_k_accuracy_score,
 )
 
-from microgesture.evaluation.metrics import classification_metrics, format_table, grouped, summary, top_k
+from microgesture.evaluation.metrics import (
+    classification_metrics,
+    format_table,
+    grouped,
+    score_metrics,
+    summary,
+    top_k,
+)
 
 NAMES = ["nod", "rub", "fold", "wave"]
 
@@ -40,8 +48,10 @@ def test_by_hand():
         "f1": pytest.approx(2 / 3),
         "k": 2,
         "n": 3,
+        "predicted": 3,
     }
-    assert figures["per_class"][3] == {"name": "wave", "precision": 0.0, "recall": 0.0, "f1": 0.0, "k": 0, "n": 0}
+    nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "k": 0, "n": 0, "predicted": 0}
+    assert figures["per_class"][3] == {"name": "wave"} | nothing
 
 
 def test_like_sklearn(sample):
@@ -56,6 +66,72 @@ def test_like_sklearn(sample):
     theirs = precision_recall_fscore_support(labels, predictions, labels=ids, zero_division=0)
     for key, values in zip(("precision", "recall", "f1", "n"), theirs, strict=True):
         np.testing.assert_allclose([row[key] for row in figures["per_class"]], values)
+
+
+DEGENERATE = {
+    "one class, all right": ([0, 0, 0], [0, 0, 0]),
+    "one class, all wrong": ([1, 1], [0, 0]),
+    "one clip": ([2], [2]),
+    "a class without clips, predicted": ([0, 3, 3, 1], [0, 0, 1, 1]),
+    "a class with clips, never predicted": ([0, 0, 0, 0], [0, 1, 2, 2]),
+    "nothing right": ([1, 2, 3, 0], [0, 1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_degenerate_input_like_sklearn(case):
+    predictions, labels = DEGENERATE[case]
+    figures = classification_metrics(predictions, labels, NAMES)
+    ids, present, none = np.arange(4), np.unique(labels), {"zero_division": 0}
+    for name, average, over in (
+        ("macro_f1", "macro", present),
+        ("macro_f1_all", "macro", ids),
+        ("weighted_f1", "weighted", ids),
+    ):
+        theirs = f1_score(labels, predictions, labels=over, average=average, **none)
+        assert figures[name] == pytest.approx(theirs), name
+    for name, over in (("mean_class_accuracy", present), ("mean_class_accuracy_all", ids)):
+        theirs = recall_score(labels, predictions, labels=over, average="macro", **none)
+        assert figures[name] == pytest.approx(theirs), name
+    assert figures["confusion"] == confusion_matrix(labels, predictions, labels=ids).tolist()
+    theirs = precision_recall_fscore_support(labels, predictions, labels=ids, **none)
+    for key, values in zip(("precision", "recall", "f1", "n"), theirs, strict=True):
+        np.testing.assert_allclose([row[key] for row in figures["per_class"]], values)
+    assert figures["present"] == len(present)
+
+
+def test_no_prediction_at_all_is_refused_as_sklearn_does():
+    with pytest.raises(ValueError, match="empty"):
+        f1_score(np.array([], int), np.array([], int))
+    with pytest.raises(ValueError, match="predictions are empty"):
+        classification_metrics([], [], NAMES)
+
+
+def test_weighted_and_over_all_classes_like_sklearn(sample):
+    predictions, labels, names = sample
+    ids, figures = np.arange(len(names)), classification_metrics(predictions, labels, names)
+    weighted = f1_score(labels, predictions, labels=ids, average="weighted", zero_division=0)
+    assert figures["weighted_f1"] == pytest.approx(weighted)
+    over_all = recall_score(labels, predictions, labels=ids, average="macro", zero_division=0)
+    assert figures["mean_class_accuracy_all"] == pytest.approx(over_all)
+
+
+def test_scores_give_the_figures_of_the_best_class_and_top_5():
+    generator = np.random.default_rng(5)
+    scores, labels = generator.normal(size=(40, 7)).astype(np.float32), generator.integers(0, 7, 40)
+    names = [str(number) for number in range(7)]
+    figures = score_metrics(scores, labels, names)
+    five = top_k_accuracy_score(labels, scores, k=5, labels=range(7), normalize=False)
+    assert (figures["top5_correct"], figures["top5"]) == (five, five / 40)
+    plain = classification_metrics(scores.argmax(1), labels, names)
+    assert {name: figures[name] for name in plain} == plain
+    assert f"top-5 {int(five)}/40 = " in summary(figures)
+    assert "top5" not in score_metrics(scores[:, :5], labels % 5, names[:5])  # every clip would be among five of five
+    with pytest.raises(ValueError, match="scores are for 7 classes, but there are 6 class names"):
+        score_metrics(scores, labels, names[:6])
+    scores[3, 2] = np.nan
+    with pytest.raises(ValueError, match="scores of clip 3 hold NaN"):
+        score_metrics(scores, labels, names)
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
