@@ -326,6 +326,10 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         near = difflib.get_close_matches(rest[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see --help for all of them"
         raise ValueError(f"{rest[0]} is no setting of train_fgsgl.py (recipe {recipe} or command line){hint}")
+    if training.semantic_loss != "none" and model.stream is None:
+        raise ValueError(
+            f"semantic_loss is {training.semantic_loss!r}, which FG-SGL itself does not have: it has L_cp"
+        )
     return model, data, training, recipe
 
 

@@ -58,7 +58,9 @@ def test_hub_files_import_siblings_only(name: str) -> None:
 
 @pytest.mark.parametrize("path", STREAM_FILES, ids=lambda p: p.stem)
 def test_hub_files_of_a_stream_import_siblings_of_their_own_folder_only(path: Path) -> None:
-    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+    nodes = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
     siblings = {node.module for node in nodes if node.level == 1}
     assert siblings <= {p.stem for p in path.parent.glob("*.py")}
     assert not [node.module for node in nodes if node.level > 1]
