@@ -116,6 +116,29 @@ def predict(args: argparse.Namespace) -> None:
             print("  " + ", ".join(f"{attribute}: {word}" for attribute, word in best.items()))
 
 
+def fuse(args: argparse.Namespace) -> None:
+    """Fuses checkpoints by their score files."""
+    import json
+
+    from microgesture.data.clips import write_text
+    from microgesture.evaluation.score_file import score_path, scores_of
+    from microgesture.streams import fusion
+
+    split = args.split or args.on
+    short = [run.resolve().name for run in args.runs]
+    names = short if len(set(short)) == len(short) else [str(run) for run in args.runs]
+    fitted, reported = (fusion.align([scores_of(run, part) for run in args.runs], names) for part in (args.on, split))
+    found = fusion.report(fitted, reported, names, args.metric)
+    text = fusion.format_report(found).splitlines()
+    print("\n".join(text if args.report else text[: len(names) + 3]))
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        path = score_path(args.out, split)
+        fusion.fuse(reported, fusion.fit(fitted, names, args.metric)).save(path)
+        write_text(args.out / f"fusion_{split}.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        print(f"scores of every clip: {path}")
+
+
 def annotate_export(args: argparse.Namespace) -> None:
     """Makes a folder for coders."""
     import video_fgsgl
@@ -258,6 +281,19 @@ def parser() -> argparse.ArgumentParser:
     look_over.add_argument("--decode", action="store_true", help="also decode every clip: finds damage and stillness")
     look_over.add_argument("--json", type=Path, help="also write the report to this file")
     look_over.set_defaults(run=check)
+    vote = commands.add_parser(
+        "fuse",
+        help="fuse trained checkpoints by their scores",
+        description="Fuses checkpoints of any kind by the scores that evaluate_fgsgl.py wrote: a temperature for "
+        "each, then a weighted vote. Both are fitted on the split of --on; evaluate each checkpoint on it first.",
+    )
+    vote.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of evaluated checkpoints")
+    vote.add_argument("--on", default="validation", metavar="SPLIT", help="fit on this split (default: validation)")
+    vote.add_argument("--split", help="figures on this split (default: the one of --on, which says too much)")
+    vote.add_argument("--metric", choices=("top1", "macro_f1"), default="top1", help="what chooses the weights")
+    vote.add_argument("--report", action="store_true", help="also what is left without each of them")
+    vote.add_argument("--out", type=Path, metavar="DIR", help="write figures and the fused scores into this folder")
+    vote.set_defaults(run=fuse)
     look = commands.add_parser("predict", help="recognise the micro-gesture in video clips")
     look.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint, e.g. outputs/synthetic")
     look.add_argument("files", type=Path, nargs="+", help="video clips, each with one gesture")

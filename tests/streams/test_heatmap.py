@@ -209,6 +209,7 @@ def test_any_length_goes_through() -> None:
         (lambda: network(views=["top"]), r"views is \['top'\]"),
         (lambda: network(views=["side"]), "do not have"),
         (lambda: network(sigma=0.0), "sigma 0.0 must be above 0"),
+        (lambda: network(stem_kernel=4), "stem_kernel is 4"),
         (lambda: network(inflate=[1]), "one number per stage"),
         (lambda: network(stage_blocks=[1, 0, 1]), "are 1 or more"),
         (lambda: HeatmapConfig(joints=["a"], parts=["limbs"]), "there are no bones"),

@@ -30,6 +30,7 @@ class HeatmapConfig(PreTrainedConfig):
         padding: Margin around the box of all points of a clip, as a share of the box.
         parts: What is drawn, of `joints` (a spot each) and `limbs` (a line each).
         views: For points in space: `front` (x, y) and `side` (z, y), each with channels of its own.
+        stem_kernel: Pixels that the first convolution spans; an odd number.
         base_channels: Channels of the stem.
         stage_blocks: Bottleneck blocks of each stage; each stage halves height and width and doubles the channels.
         inflate: For each stage, 1 where its blocks also convolve over three frames.
@@ -57,6 +58,7 @@ class HeatmapConfig(PreTrainedConfig):
     padding: float = 0.25
     parts: list[str] = field(default_factory=lambda: ["joints"])
     views: list[str] = field(default_factory=lambda: ["front"])
+    stem_kernel: int = 7
     base_channels: int = 32
     stage_blocks: list[int] = field(default_factory=lambda: [4, 6, 3])
     inflate: list[int] = field(default_factory=lambda: [0, 1, 1])
@@ -94,6 +96,8 @@ class HeatmapConfig(PreTrainedConfig):
                 f"sigma {self.sigma} must be above 0, padding {self.padding} 0 or more, and size {self.size}, "
                 f"num_frames {self.num_frames} and base_channels {self.base_channels} 1 or more"
             )
+        if self.stem_kernel < 1 or self.stem_kernel % 2 == 0:
+            raise ValueError(f"stem_kernel is {self.stem_kernel}; it must be an odd number of pixels")
         stages = len(self.stage_blocks)
         if not stages or {len(self.inflate), len(self.temporal_strides)} != {stages}:
             raise ValueError(

@@ -130,7 +130,7 @@ class HeatmapForVideoClassification(HeatmapPreTrainedModel):
     def __init__(self, config: HeatmapConfig) -> None:
         super().__init__(config)
         base = config.base_channels
-        self.stem = _conv(config.channels, base, (1, 7, 7), (1, 1, 1))
+        self.stem = _conv(config.channels, base, (1, config.stem_kernel, config.stem_kernel), (1, 1, 1))
         blocks, width_in = [], base
         stages = zip(config.stage_blocks, config.inflate, config.temporal_strides, strict=True)
         for stage, (count, inflate, t) in enumerate(stages):
