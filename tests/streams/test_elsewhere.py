@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 
 from microgesture.data.keypoints import read_layout
+from microgesture.hub.checkpoint import same_answers, whole_checkpoint
+from microgesture.hub.load_back import compare, model_answers
 from microgesture.streams.heatmap.configuration_heatmap import HeatmapConfig
 from microgesture.streams.heatmap.modeling_heatmap import HeatmapForVideoClassification
 from microgesture.streams.heatmap.processing_heatmap import HeatmapProcessor
@@ -81,3 +83,16 @@ def test_a_checkpoint_gives_the_same_answers_where_nothing_of_ours_is_installed(
         assert answers[folder]["joints"] == list(LAYOUT.names)
         for auto in ("AutoModel", "AutoModelForVideoClassification"):
             torch.testing.assert_close(torch.tensor(answers[folder][auto]), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_published_of_a_stream_is_complete_and_compared(tmp_path) -> None:
+    for name, pair in {"first": heatmap(), "second": heatmap()}.items():
+        save(tmp_path / name, *pair)
+    files = set(whole_checkpoint(tmp_path / "first", "me/heatmap").files)
+    code = {f"{part}_heatmap.py" for part in ("configuration", "modeling", "processing")}
+    assert files == code | {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"}
+    first, again, other = (model_answers({"model": str(tmp_path / name)}) for name in ("first", "first", "second"))
+    assert "logits differ by at most 0" in same_answers(compare(first, again), tmp_path / "first", "the Hub", False)
+    found = compare(first, other)  # other random weights
+    assert found["logits"] > 1e-3
+    assert found["settings"] == []
