@@ -99,9 +99,14 @@ def predict(args: argparse.Namespace) -> None:
     """Recognises clips: the best classes and, for each attribute, the best word."""
     import torch
 
+    from microgesture.streams.evaluation import stream_of
     from modeling_fgsgl import FGSGLForVideoClassification
     from processing_fgsgl import FGSGLProcessor
 
+    if stream := stream_of(args.checkpoint):
+        raise ValueError(
+            f"{args.checkpoint} is a {stream} stream, which reads keypoints and no video: see its README.md"
+        )
     model = FGSGLForVideoClassification.from_pretrained(args.checkpoint).eval()
     processor = FGSGLProcessor.from_pretrained(args.checkpoint)
     for file in args.files:

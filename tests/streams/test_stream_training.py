@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import DIRECTIONS, STEPS
 from safetensors.torch import load_file
 
 import evaluate_fgsgl
 import train_fgsgl
+from microgesture import arguments, cli
 from microgesture.data import augment, load
+from microgesture.data.clip_dataset import collate
 from microgesture.data.clips import DatasetInfo
 from microgesture.evaluation.score_file import Scores, score_path
+from microgesture.losses.class_balance import square_root_weights, weighted_cross_entropy
+from microgesture.losses.orthogonal import orthogonal_semantic_loss
 from microgesture.streams import keypoint_augment
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
@@ -102,6 +107,16 @@ def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp
     assert int((scores.logits.argmax(1) == scores.labels).sum()) == result["metrics"]["correct"]
     with pytest.raises(ValueError, match="has no split 'exam'"):
         evaluate_fgsgl.main([str(out), str(skeletons), "--split", "exam"])
+    assert cli.main(["predict", str(out), "clip.mp4"]) == 1
+    assert "is a skeleton stream, which reads keypoints and no video" in capsys.readouterr().err
+    (tmp_path / "next").mkdir()
+    argv = command(skeletons, tmp_path / "next", "skeleton", semantic_loss="orthogonal", init_from=str(out))
+    for name, value in build(argv).model.state_dict().items():
+        torch.testing.assert_close(value, load_file(out / "model.safetensors")[name])
+    with pytest.raises(
+        ValueError, match=r"is another network than the recipe's.*num_frames: 9 in the recipe, 8 there"
+    ):
+        build([*argv, "--num_frames", "9"])
 
 
 def test_the_heatmap_stream_trains_stops_and_goes_on_as_if_it_never_had(skeletons, tmp_path) -> None:
@@ -145,6 +160,48 @@ def test_a_data_set_without_keypoints_is_refused(tiny_dataset, tmp_path) -> None
 def test_a_semantic_loss_without_a_stream_is_refused(tiny_arguments) -> None:
     with pytest.raises(ValueError, match="semantic_loss is 'orthogonal', which FG-SGL itself does not have"):
         train_fgsgl.main([*tiny_arguments, "--semantic_loss", "orthogonal"])
+
+
+def build(argv: list[str]):
+    model, data, training, _ = arguments.parse(argv)
+    return train_fgsgl.build_trainer(model, data, training)[0]
+
+
+def one_step(trainer, *clips: list[int]) -> float:
+    batches = [collate([trainer.train_dataset[i] for i in numbers]) for numbers in clips]
+    trainer.current_gradient_accumulation_steps = len(batches)
+    trainer.model.train()
+    batches = trainer.get_batch_samples(iter(batches), len(batches), trainer.args.device)[0]
+    return sum(float(trainer.compute_loss(trainer.model, batch).detach()) for batch in batches) / len(batches)
+
+
+def test_rare_classes_weigh_more_in_fg_sgl_too(tiny_arguments) -> None:
+    trainer = build([*tiny_arguments, "--class_balance", "square_root"])
+    assert trainer.class_counts == [6, 6, 6, 6]
+    trainer.class_counts = [16, 9, 4, 1]
+    one_step(trainer, [0, 1, 2, 3, 7])
+    batch = collate([trainer.train_dataset[i] for i in [0, 1, 2, 3, 7]])
+    with torch.no_grad():
+        logits = trainer.model(pixel_values=trainer._pixels(batch)).logits
+    expected = weighted_cross_entropy(logits, batch["labels"], square_root_weights([16, 9, 4, 1]))
+    assert float(trainer._window["cls"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(expected) != pytest.approx(float(F.cross_entropy(logits, batch["labels"])), rel=1e-2)
+
+
+def test_the_terms_of_a_stream_are_its_two_losses_however_the_step_is_cut(skeletons, tmp_path) -> None:
+    extra = ["--semantic_loss", "orthogonal", "--lambda_semantic", "0.5", "--semantic_off_diagonal", "0.2"]
+    trainer = build([*command(skeletons, tmp_path, "skeleton", augment=False), *extra])
+    for module in trainer.model.modules():  # whose batches are those of a micro-batch
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.forward = torch.nn.Identity().forward
+    whole = one_step(trainer, list(range(8)))
+    batch = collate([trainer.train_dataset[i] for i in range(8)])
+    with torch.no_grad():
+        out = trainer.model(keypoints=batch["keypoints"])
+    sem = orthogonal_semantic_loss(out.semantic_embeds, trainer.targets, batch["labels"], 0.2)
+    expected = F.cross_entropy(out.logits, batch["labels"]) + 0.5 * sem
+    assert whole == pytest.approx(float(expected), rel=1e-5)
+    assert one_step(trainer, [0, 1, 2], [3], [4, 5, 6, 7]) == pytest.approx(whole, rel=1e-5)
 
 
 # ---- clips -------------------------------------------------------------------------------------------------------
