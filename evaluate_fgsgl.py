@@ -116,29 +116,24 @@ def evaluate(
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
     to_compare = {str(other): scores_of(other, split) for other in others or []}
-    state = processes()
-    model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(state.device)
-    processor = FGSGLProcessor.from_pretrained(checkpoint)
-    known = [model.config.id2label[number] for number in range(model.config.num_labels)]
-    if known != info.names:
-        raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
-    cache = FrameCache(cache_dir / "frames", processor)
     if baselines and "train" not in data:
         raise ValueError(f"{dataset} has no split 'train', which the baselines are trained on; leave out --baselines")
-    tuning = "validation" if split != "validation" and "validation" in data else None
-    wanted = [split, *([tuning] if tuning else []), *(["train"] if baselines else [])]
+    state = processes()
+    model, processor = open_checkpoint(checkpoint, dataset, info)
+    # Lists over the people of the validation split begin like it: no temperature is fitted on what is measured.
+    tuning = ["validation"] if "validation" in data and split.split("_")[0] != "validation" else []
+    cache = FrameCache(cache_dir / "frames", processor)
     clips = {
         name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
-        for name in dict.fromkeys(wanted)
+        for name in dict.fromkeys([split, *tuning, *(["train"] if baselines else [])])
     }
     with state.main_process_first():
         fill_cache(cache, list(clips.values()), quiet=not state.is_main_process)
     logits, embeds = predict(model, processor, clips[split], batch_size)
-    scores = as_scores(dataset, info, split, data[split], logits)
-    validation = None
-    if tuning:
-        held_out = predict(model, processor, clips[tuning], batch_size)[0]
-        validation = as_scores(dataset, info, tuning, data[tuning], held_out)
+    scores, validation = as_scores(dataset, info, split, data[split], logits), None
+    for name in tuning:
+        held_out = predict(model, processor, clips[name], batch_size)[0]
+        validation = as_scores(dataset, info, name, data[name], held_out)
     train = data.get("train")
     columns = {name: data[split][name] for name in ("subject", "amplitude") if name in data[split].column_names}
     result: dict[str, Any] = {"split": split, "official_overlap": info.official_overlap}
@@ -150,12 +145,27 @@ def evaluate(
         }
         result["baselines"] = baseline_metrics(clips, split, info.names) if baselines else {}
         result["comparisons"] = comparisons(scores, to_compare)
+        for name, row in result["comparisons"].items():
+            row["seeds"] = {"first": seed_of(Path(name)), "second": seed_of(checkpoint)}
         if info.leak or read_record(checkpoint).get("leak"):
             result["leak"] = True
         replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result
+
+
+def open_checkpoint(checkpoint: Path, dataset: Path, info: DatasetInfo) -> tuple[Any, Any]:
+    """Network and processor, on this process's device.
+
+    Raises:
+        ValueError: The checkpoint was trained on other classes.
+    """
+    model = FGSGLForVideoClassification.from_pretrained(checkpoint).eval().to(processes().device)
+    known = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    if known != info.names:
+        raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
+    return model, FGSGLProcessor.from_pretrained(checkpoint)
 
 
 def as_scores(dataset: Path, info: DatasetInfo, split: str, rows: datasets.Dataset, logits: torch.Tensor) -> Scores:
@@ -256,6 +266,11 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     """The record of the run that made the checkpoint; empty where it has none."""
     path = checkpoint / RECORD_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def seed_of(checkpoint: Path) -> int | None:
+    """The seed of the run that made the checkpoint, `None` where nobody wrote it down."""
+    return read_record(checkpoint).get("arguments", {}).get("seed")
 
 
 def report(result: dict[str, Any], checkpoint: Path, details: bool = False) -> str:

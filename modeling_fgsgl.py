@@ -242,7 +242,7 @@ class FGSGLPreTrainedModel(PreTrainedModel):
             As `describe`.
         """
         head = self.base_model.fine_text_proj
-        scores = (fine_embeds @ head.project_prototypes().T).float().cpu()
+        scores = (fine_embeds.float() @ head.project_prototypes().float().T).cpu()
         learned = head.learned.tolist()
         answers = []
         for row in scores.tolist():

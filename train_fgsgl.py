@@ -36,14 +36,17 @@ from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY
+from microgesture.data.fingerprint import fingerprint
 from microgesture.data.frame_cache import FrameCache
-from microgesture.distributed import whole_weights
+from microgesture.data.text_controls import controlled
+from microgesture.distributed import built_whole, whole_weights
 from microgesture.from_scratch import start_tower
 from microgesture.hub.checkpoint import publish, whole_checkpoint
 from microgesture.hub.upload import open_repo
 from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
+from microgesture.starting_weights import Origin
 from microgesture.streams.build import build_stream_trainer
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
@@ -95,23 +98,18 @@ def first_weights(
         )
     model = FGSGLForVideoClassification._from_config(config, attn_implementation=args.attn_implementation)
     if whole_tower:
-        with whole_weights(model, change=True):
-            start_tower(model.base_model.vision_tower)
+        start_tower(model.base_model.vision_tower)
     else:
         logger.warning("no backbone is given, and the vision tower is not trained as a whole: it keeps random weights")
     return model
 
 
-def text_bank(args: ModelArguments, directory: Path, device: torch.device) -> TextBank:
+def text_bank(origin: Origin | None, directory: Path, device: torch.device) -> TextBank:
     """Sentence embeddings of the backbone's language model, or of the tiny stand-in."""
-    if not args.backbone:
+    if origin is None:
         return TextBank(directory, tiny.key(), tiny.encoder)
-    name, revision = args.backbone, args.backbone_revision
-    return TextBank(
-        directory,
-        backbones.text_key(name, revision),
-        lambda: backbones.text_encoder(name, revision, device=device),
-    )
+    name, commit = origin.backbone, origin.commit
+    return TextBank(directory, origin.text_key, lambda: backbones.text_encoder(name, commit, device=device))
 
 
 def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
@@ -133,6 +131,7 @@ def find_data(args: DataArguments, training: FGSGLTrainingArguments) -> Path:
     return folder
 
 
+@built_whole()
 def build_model(
     model_args: ModelArguments,
     training: FGSGLTrainingArguments,
@@ -140,6 +139,7 @@ def build_model(
     info: DatasetInfo,
     sem: semantics.Semantics,
     checkpoint: Path | None = None,
+    origin: Origin | None = None,
 ) -> Any:
     """The network, ready to train: from its first weights, from `--init_from`, or to be resumed.
 
@@ -150,6 +150,7 @@ def build_model(
         info: The classes.
         sem: Prototypes of the data.
         checkpoint: The checkpoint that the Trainer will go on from.
+        origin: What is known of its backbone.
     """
     set_seed(training.seed)
     source = checkpoint or (training.init_from and Path(training.init_from))
@@ -160,8 +161,9 @@ def build_model(
         model = first_weights(model_args, config, info, whole_tower=training.vision_tuning == "full")
     sem.apply_to(model)
     output = Path(training.output_dir)
-    if training.vision_tuning == "lora" and (checkpoint is None or not (output / starting_weights.BASE).is_dir()):
-        starting_weights.write_base(model, output, training.should_save)
+    needs_base = checkpoint is None or not (output / starting_weights.BASE).is_dir()
+    if training.vision_tuning == "lora" and needs_base and training.should_save:
+        starting_weights.write_base(model, output, origin)
     model = adapt(model, training)
     if source and checkpoint is None and starting_weights.holds_adapters(source):
         starting_weights.read_adapters(model, source)
@@ -196,6 +198,7 @@ def estimated(model_args: ModelArguments, data_args: DataArguments, training: FG
         )
     config = build_config(model_args, info, fields)
 
+    @built_whole()
     def build() -> Any:
         network = FGSGLForVideoClassification._from_config(config, attn_implementation=model_args.attn_implementation)
         return adapt(network, training)
@@ -218,18 +221,21 @@ def build_trainer(
     data, info = load(folder), DatasetInfo.read(folder)
     if training.dry_run:
         data = dry_run.two_clips(data, info, data_args.fg_text)
+    if "train" in data:
+        data["train"] = controlled(data["train"], data_args.fg_text_shuffle, data_args.fg_text_noise, training.seed)
     for split in ("train", "validation"):
         if split not in data:
             raise FileNotFoundError(f"{folder} has no split {split!r}; training needs train and validation")
     if info.mirrored == "unknown":
         logger.warning("%s does not say whether its recordings are mirrored; they are read as they are", info.name)
+    origin = None
     if model_args.backbone:  # a branch may move on while clips are decoded: one commit for the whole run
-        commit = backbones.resolve_revision(model_args.backbone, model_args.backbone_revision)
-        model_args = replace(model_args, backbone_revision=commit)
+        origin = Origin.find(model_args.backbone, model_args.backbone_revision, checkpoint)
+        model_args = replace(model_args, backbone_revision=origin.commit)
     if model_args.stream:
-        bank = text_bank(model_args, Path(data_args.cache_dir) / "text", training.device)
+        bank = text_bank(origin, Path(data_args.cache_dir) / "text", training.device)
         return build_stream_trainer(model_args, data_args, training, data, info, bank)
-    config = build_config(model_args, info, network_fields(model_args))
+    config = build_config(model_args, info, origin.fields if origin else network_fields(model_args))
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
         for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
@@ -246,18 +252,25 @@ def build_trainer(
     clips["train"].augmentation = augment.Augmentation(
         training.seed, vary=data_args.augment, camera=data_args.augment_camera, jpeg=data_args.jpeg_degradation
     )
-    bank = text_bank(model_args, cache_dir / "text", training.device)
+    bank = text_bank(origin, cache_dir / "text", training.device)
+    if data_args.text_encoder != "backbone":
+        width: int = config.text_config.hidden_size  # type: ignore[union-attr]
+        bank = semantics.simple_bank(data_args.text_encoder, cache_dir / "text", data["train"], info, width)
     # The first process fills the caches, the others find them filled.
     with training.main_process_first(desc="decoding clips and embedding sentences"):
-        sem = semantics.build(data["train"], info, bank, data_args.fg_text, data_args.mirror_clips)
+        sem = semantics.build(
+            data["train"], info, bank, data_args.fg_text, data_args.mirror_clips,
+            fg_loss=training.fg_loss, prototypes=data_args.category_prototypes, seed=training.seed,
+        )  # fmt: skip
         for name, cache in caches.items():
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
-    model = build_model(model_args, training, config, info, sem, checkpoint)
+    model = build_model(model_args, training, config, info, sem, checkpoint, origin)
     about = {
         "dataset": info.name,
         "dataset_version": info.version,
+        "data_fingerprint": fingerprint(folder),
         "text_encoder": asdict(bank.key),
         # A folder has no revision, and its place is nobody's business.
         **({"backbone": model_args.backbone} if model_args.backbone_revision else {}),
@@ -272,7 +285,8 @@ def build_trainer(
         train_dataset=clips["train"],
         eval_dataset=clips["validation"],
         processing_class=processor,
-        sentence_table=sem.table,
+        sentence_table=sem.fine_table,
+        sentence_words=sem.sentence_words,
         class_names=info.names,
         class_counts=torch.bincount(torch.tensor(clips["train"].labels), minlength=len(info.names)).tolist(),
     )
@@ -375,6 +389,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs one recipe, or says what it would cost, or whether it would run."""
     argv = sys.argv[1:] if argv is None else argv
     words = arguments.command_words(argv)[0]
+    launch.check_extension_lock(os.environ, words)
     if not {"--estimate", "--dry_run"} & set(words):  # neither is the run itself, so one process will do
         launch.check(os.environ, words, argv)
     model_args, data_args, training, recipe = arguments.parse(argv)

@@ -14,8 +14,10 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
-from microgesture import launch
+from microgesture import launch, text_encoders
+from microgesture.data.text_controls import SHUFFLES
 from microgesture.losses.class_balance import KINDS
+from microgesture.schedule import ORDERS
 
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
 
@@ -109,6 +111,23 @@ class DataArguments:
         default="fine",
         metadata={"help": "Sentence of a clip: fine (its own FG-Text) or class (its class's sentence; Table III)."},
     )
+    fg_text_shuffle: str = field(
+        default="none",
+        metadata={"help": "Control: hand FG-Text on among the training clips of each class (class), or of all (all)."},
+    )
+    fg_text_noise: float = field(
+        default=0.0, metadata={"help": "Control: share of FG-Text's attribute values replaced by others, 0 to 1."}
+    )
+    text_encoder: str = field(
+        default="backbone",
+        metadata={
+            "help": "Embeds sentences: backbone (its language model, or the tiny one), or as a control multi_hot, "
+            "bag_of_words or random."
+        },
+    )
+    category_prototypes: str = field(
+        default="text", metadata={"help": "Embeddings of the category sentences: text, or as a control orthonormal."}
+    )
     augment: bool = field(
         default=False,
         metadata={"help": "Vary tempo, place and colour of training clips (the paper states no augmentation)."},
@@ -138,6 +157,11 @@ class DataArguments:
         _choose("generate", self.generate, (None, "demo", "full"))
         _choose("cache_form", self.cache_form, ("raw", "lossless", "jpeg"))
         _choose("fg_text", self.fg_text, ("fine", "class"))
+        _choose("fg_text_shuffle", self.fg_text_shuffle, SHUFFLES)
+        _choose("text_encoder", self.text_encoder, ("backbone", *text_encoders.NAMES))
+        _choose("category_prototypes", self.category_prototypes, ("text", "orthonormal"))
+        if not 0 <= self.fg_text_noise <= 1:
+            raise ValueError(f"fg_text_noise is {self.fg_text_noise}; it is a share of the values, 0 to 1")
         if not 0 <= self.augment_camera <= 1:
             raise ValueError(f"augment_camera is {self.augment_camera}; it is a share of the full movement, 0 to 1")
 
@@ -184,6 +208,24 @@ class FGSGLTrainingArguments(TrainingArguments):
     ml_co: bool = field(default=True, metadata={"help": "Two stages; false: all terms from the start (Table II)."})
     stage2_start: float = field(
         default=1 / 3, metadata={"help": "Share of training after which L_fg is switched on (the paper does not say)."}
+    )
+    ml_co_order: str = field(
+        default="cp_first",
+        metadata={
+            "help": "Which term comes first: cp_first (the paper), or as a control fg_first, or level (all from the "
+            "start, L_fg weaker so that its weight sums to the same)."
+        },
+    )
+    fg_loss: str = field(
+        default="contrast",
+        metadata={"help": "L_fg: contrast with sentences (eq. 1), or as a control one classifier per attribute."},
+    )
+    fg_sentences: int = field(
+        default=0,
+        metadata={
+            "help": "With fg_negatives batch: a micro-batch with fewer distinct sentences is given others of the "
+            "training set up to so many; equal numbers for a fair comparison of texts."
+        },
     )
     fg_negatives: str = field(
         default="batch",
@@ -269,12 +311,28 @@ class FGSGLTrainingArguments(TrainingArguments):
             raise ValueError("mlp_tuning is vit_mlp but vision_tuning is frozen; choose lora, or mlp_tuning projector")
         if self.adapter_dtype == "bfloat16" and not self.bf16:
             raise ValueError("adapter_dtype bfloat16 needs bf16: true, so that float32 heads meet bfloat16 features")
+        _choose("ml_co_order", self.ml_co_order, ORDERS)
+        _choose("fg_loss", self.fg_loss, ("contrast", "attributes"))
+        self._check_controls()
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
         if not 0 <= self.stage2_start < 1:
             raise ValueError(f"stage2_start is {self.stage2_start}; it is a share of training, from 0 to below 1")
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay false: the losses need the sentence of each clip")
+
+    def _check_controls(self) -> None:
+        if self.ml_co_order != "cp_first" and not (self.ml_co and self.fg_sa and self.cp_a):
+            raise ValueError(f"ml_co_order {self.ml_co_order} orders two terms; it needs ml_co, fg_sa and cp_a")
+        if self.fg_loss == "attributes" and (self.fg_negatives != "batch" or self.fg_sentences):
+            raise ValueError("fg_loss attributes compares with no sentences; leave fg_negatives and fg_sentences out")
+        if self.fg_negatives != "batch" and self.fg_sentences:
+            raise ValueError(f"fg_sentences goes with fg_negatives batch, not {self.fg_negatives}")
+        if 0 < self.fg_sentences < self.per_device_train_batch_size:
+            raise ValueError(
+                f"fg_sentences is {self.fg_sentences}; a micro-batch of {self.per_device_train_batch_size} clips may "
+                "have more sentences, so that numbers would not be equal: give at least per_device_train_batch_size"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Whatever pickles the arguments (`training_args.bin`, a worker process) never gets the token."""

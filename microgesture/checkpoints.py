@@ -108,6 +108,7 @@ def find(training: Any) -> Path | None:
 
     Raises:
         FileExistsError: The output folder holds checkpoints that would be mixed with new ones.
+        FileNotFoundError: The last checkpoint was asked for, and there is none.
         ValueError: The checkpoint is not whole, or was made by another number of processes, clips per step or ZeRO
             stage.
     """
@@ -117,6 +118,12 @@ def find(training: Any) -> Path | None:
         found = Path(wanted)
         _refuse_later(found, there, output)
     elif training.resume or wanted is not None:
+        if not there and not training.resume:
+            raise FileNotFoundError(
+                f"--resume_from_checkpoint {wanted} asks for the last checkpoint of a run, and {output} holds none. "
+                "Give the run's folder by --output_dir, name a checkpoint, or say --resume, which starts anew where "
+                "there is none"
+            )
         if not there:
             logger.warning("%s holds no checkpoint yet: starting from the beginning", output)
             return None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.integrations import deepspeed as deepspeed_integration
 
 
 def gather_ids(ids: torch.Tensor) -> list[torch.Tensor]:
@@ -49,17 +49,35 @@ def _several() -> bool:
 
 
 @contextmanager
-def whole_weights(model: torch.nn.Module, change: bool = False) -> Iterator[None]:
-    """Inside, every process has every weight, also where DeepSpeed ZeRO-3 gives each only a shard.
+def built_whole() -> Iterator[None]:
+    """Inside, a network is made or read whole in every process, also for DeepSpeed ZeRO-3, as on one device.
+
+    transformers would shard it while it is made, and so draw other first weights than one device does; this way
+    DeepSpeed shards when training starts. A process can hold all of FG-SGL: its language model is not in it, and the
+    0.3 billion weights of InternViT-300M are 1.2 GB in float32.
+    """
+    # transformers keeps the configuration of the run as a weak reference, and looks there.
+    reference = deepspeed_integration._hf_deepspeed_config_weak_ref
+    config = reference() if reference is not None else None
+    deepspeed_integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if config is not None:
+            deepspeed_integration.set_hf_deepspeed_config(config)
+
+
+@contextmanager
+def whole_weights(model: torch.nn.Module) -> Iterator[None]:
+    """Inside, every process has every weight, also where DeepSpeed ZeRO-3 trains with a shard in each.
 
     Args:
-        model: The network; every process has to enter.
-        change: Whether weights are changed inside, by every process alike.
+        model: The network; every process has to enter, and what is changed inside is lost under ZeRO-3.
     """
-    if not is_deepspeed_zero3_enabled():
+    if not deepspeed_integration.is_deepspeed_zero3_enabled():
         yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0 if change else None):
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
         yield

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from sys import version_info as version
 
 # What `accelerate launch` and transformers read as true.
 _TRUE = ("1", "true", "t", "yes", "y", "on")
 _HERE = ("127.0.0.1", "localhost", "::1")
 _OWN_SETTINGS = "accelerate's own settings"
+_LOCK_MINUTES = 10
 # One process without a launcher: DeepSpeed would look for MPI and needs none.
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
@@ -78,6 +82,40 @@ def check(environment: Mapping[str, str], words: Sequence[str], typed: Sequence[
             f"the recipe is meant for {wanted} process(es) (world_size: {wanted}), and this start has {size}:\n"
             f"  {line(wanted)}\nor set --world_size {size}, and the batch sizes so that a step sees as many clips"
         )
+
+
+def check_extension_lock(environment: Mapping[str, str], words: Sequence[str]) -> None:
+    """Refuses to wait for a lock file that nobody will remove.
+
+    DeepSpeed compiles an extension when it starts on CPUs. torch keeps a lock file meanwhile, and whoever finds one
+    waits until it is gone: for ever, if the process that made it was killed.
+
+    Args:
+        environment: Variables of this process.
+        words: The recipe and the command line, as command-line words.
+
+    Raises:
+        FileExistsError: There is a lock file that is older than compiling takes; the message names it.
+    """
+    if deepspeed_config(environment, words) is None:
+        return
+    from torch.utils.cpp_extension import get_default_build_root
+
+    given = environment.get("TORCH_EXTENSIONS_DIR")
+    # Without the variable torch has a folder per version of Python and kind of device in between.
+    folders = [Path(given)] if given else Path(get_default_build_root()).glob(f"py{version[0]}{version[1]}*")
+    for folder in folders:
+        lock = folder / "deepspeed_shm_comm" / "lock"
+        try:
+            minutes = (time.time() - lock.stat().st_mtime) / 60
+        except FileNotFoundError:
+            continue
+        if minutes > _LOCK_MINUTES:
+            raise FileExistsError(
+                f"{lock} is {minutes:.0f} minutes old. It says that another process is compiling DeepSpeed's "
+                "extension, which takes a minute or two: that process was killed, and DeepSpeed would wait for it for "
+                f"ever. Delete the file and start again:\n  rm {shlex.quote(str(lock))}"
+            )
 
 
 def launch_line(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from microgesture.data.clip_dataset import NO_SENTENCE
@@ -38,7 +39,13 @@ class StepShare:
     targets: torch.Tensor
 
 
-def share_step(sentence_ids: Sequence[torch.Tensor], negatives: str, sentences: int) -> list[StepShare]:
+def share_step(
+    sentence_ids: Sequence[torch.Tensor],
+    negatives: str,
+    sentences: int,
+    at_least: int = 0,
+    seed: Sequence[int] = (0,),
+) -> list[StepShare]:
     """Shares an optimizer step among its micro-batches.
 
     Weights are such that the mean over micro-batches and processes of (weight · mean) is a mean in which every clip of
@@ -50,6 +57,8 @@ def share_step(sentence_ids: Sequence[torch.Tensor], negatives: str, sentences: 
             this process, at least one.
         negatives: One of `NEGATIVES`.
         sentences: Rows of the sentence table.
+        at_least: With `batch`: a micro-batch with fewer distinct sentences is given others of the table up to so many.
+        seed: Of the draw of these, a function of step and process.
 
     Returns:
         One share per micro-batch, on the device of the ids.
@@ -61,14 +70,22 @@ def share_step(sentence_ids: Sequence[torch.Tensor], negatives: str, sentences: 
     whole = torch.cat(processes).cpu()
     said = whole[whole != NO_SENTENCE]
     shares = []
-    for own in joined.cpu().split([len(ids) for ids in sentence_ids]):
+    for number, own in enumerate(joined.cpu().split([len(ids) for ids in sentence_ids])):
         rows = (own != NO_SENTENCE).nonzero().flatten()
         weight = len(own) * count * len(processes) / len(whole)
         if negatives == "batch":
-            keys, fine_weight = torch.unique(own[rows]), weight
+            keys, fine_weight = _filled(torch.unique(own[rows]), at_least, sentences, [*seed, number]), weight
         else:
             keys = torch.unique(said) if negatives == "global" else torch.arange(sentences)
             fine_weight = len(rows) * count * len(processes) / max(len(said), 1)
         targets = torch.searchsorted(keys, own[rows])
         shares.append(StepShare(weight, fine_weight, keys.to(device), rows.to(device), targets.to(device)))
     return shares
+
+
+def _filled(keys: torch.Tensor, at_least: int, sentences: int, seed: Sequence[int]) -> torch.Tensor:
+    if len(keys) >= at_least:
+        return keys
+    others = np.setdiff1d(np.arange(sentences), keys.numpy())
+    drawn = np.random.default_rng(seed).choice(others, at_least - len(keys), replace=False)
+    return torch.cat([keys, torch.from_numpy(drawn)]).sort().values

@@ -150,7 +150,10 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside, SIGTERM is noted instead of ending the process."""
+        """Inside, SIGTERM is noted instead of ending the process; Python lets only the main thread do that."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def note(number: int, frame: Any) -> None:
             self._asked = True

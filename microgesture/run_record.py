@@ -16,9 +16,9 @@ RECORD_FILE = "metrics.json"
 RECORDED_ARGUMENTS = (
     "learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "weight_decay",
     "max_grad_norm", "lr_scheduler_type", "warmup_steps", "bf16", "seed", "lambda_fg", "lambda_cp", "temperature",
-    "fg_sa", "cp_a", "ml_co", "stage2_start", "fg_negatives", "vision_tuning", "mlp_tuning", "lora_r", "lora_alpha",
-    "lora_dropout", "adapter_dtype", "matmul_precision", "class_balance", "class_balance_clip", "semantic_loss",
-    "lambda_semantic", "semantic_off_diagonal",
+    "fg_sa", "cp_a", "ml_co", "ml_co_order", "stage2_start", "fg_loss", "fg_negatives", "fg_sentences",
+    "vision_tuning", "mlp_tuning", "lora_r", "lora_alpha", "lora_dropout", "adapter_dtype", "matmul_precision",
+    "class_balance", "class_balance_clip", "semantic_loss", "lambda_semantic", "semantic_off_diagonal",
 )  # fmt: skip
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "peft", "deepspeed", "av", "numpy")
 

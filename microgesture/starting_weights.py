@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_mode
 from peft.utils import SAFETENSORS_WEIGHTS_NAME as ADAPTER_WEIGHTS
 from safetensors.torch import load_file
 
-from microgesture import checkpoints
-from microgesture.distributed import whole_weights
+from microgesture import backbones, checkpoints
+from microgesture.text_bank import EncoderKey
 
 BASE = "_base"
+_ORIGIN = "origin.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 # What a configuration says of the file, not of the network.
 _ABOUT_THE_FILE = {
@@ -35,19 +38,60 @@ def holds_adapters(folder: Path) -> bool:
     return (folder / _ADAPTER_CONFIG).is_file()
 
 
-def write_base(model: Any, output: Path, main_process: bool) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """What a run has of its backbone beside the weights.
+
+    Args:
+        backbone: A repository of the Hub, or a folder.
+        revision: Branch, tag or commit as the recipe has it.
+        commit: What that stood for when the run began; `None` for a folder.
+        fields: What its config.json says of the network, as `FGSGLConfig` names it.
+        text_key: Whose sentence embeddings the run uses.
+    """
+
+    backbone: str
+    revision: str | None
+    commit: str | None
+    fields: dict[str, Any]
+    text_key: EncoderKey
+
+    @classmethod
+    def find(cls, backbone: str, revision: str | None, checkpoint: Path | None) -> Origin:
+        """Asks the backbone, once for a run with adapters: going on from a checkpoint needs no Hub.
+
+        Args:
+            backbone: As in the recipe.
+            revision: As in the recipe.
+            checkpoint: The checkpoint that the run goes on from.
+
+        Raises:
+            FileNotFoundError: There is no such repository or folder, or the Hub cannot be reached.
+            ValueError: The backbone is none that can be read.
+        """
+        kept = checkpoint.parent / BASE / _ORIGIN if checkpoint and holds_adapters(checkpoint) else None
+        if kept and kept.is_file():
+            fields = json.loads(kept.read_text(encoding="utf-8"))
+            if (fields["backbone"], fields["revision"]) == (backbone, revision):
+                return cls(**fields | {"text_key": EncoderKey(**fields["text_key"])})
+        commit = backbones.resolve_revision(backbone, revision)
+        config, key = backbones.read_config(backbone, commit), backbones.text_key(backbone, commit)
+        return cls(backbone, revision, commit, config, key)
+
+
+def write_base(model: Any, output: Path, origin: Origin | None = None) -> None:
     """Keeps the network as it was before adapters, so that the run can resume without anything from elsewhere.
 
     Args:
-        model: The plain network; every process has to call this.
+        model: The plain network.
         output: The run's folder; the base goes into its `_base`.
-        main_process: Whether this is the process that writes.
+        origin: Of a model on published weights.
     """
-    with whole_weights(model), checkpoints.explaining("the base of the adapters", output):
-        if not main_process:
-            return
+    with checkpoints.explaining("the base of the adapters", output):
         written, target = output / checkpoints.UNFINISHED / BASE, output / BASE
         model.save_pretrained(written)
+        if origin is not None:
+            (written / _ORIGIN).write_text(json.dumps(asdict(origin), indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)  # of a run that had no checkpoint yet
         checkpoints.move_into_place(written, target)
 
@@ -103,7 +147,7 @@ def read_adapters(model: Any, folder: Path) -> None:
     """Puts the adapters and heads of a `checkpoint-N` into a network that was prepared for them.
 
     Args:
-        model: The network inside its `PeftModel`; every process has to call this.
+        model: The network inside its `PeftModel`.
         folder: The checkpoint.
 
     Raises:
@@ -120,12 +164,11 @@ def read_adapters(model: Any, folder: Path) -> None:
     if other:
         raise ValueError(f"{folder} holds other adapters than the recipe's. {'; '.join(other)}. Make them equal")
     weights = load_file(folder / ADAPTER_WEIGHTS)
-    with whole_weights(model, change=True):
-        present = get_peft_model_state_dict(model)
-        if set(present) != set(weights):
-            raise ValueError(f"{folder} lacks or adds adapter weights: {sorted(set(present) ^ set(weights))[:5]}")
-        of_the_data = {name: value for name, value in present.items() if name.endswith(_OF_THE_DATA)}
-        set_peft_model_state_dict(model, weights | of_the_data)
+    present = get_peft_model_state_dict(model)
+    if set(present) != set(weights):
+        raise ValueError(f"{folder} lacks or adds adapter weights: {sorted(set(present) ^ set(weights))[:5]}")
+    of_the_data = {name: value for name, value in present.items() if name.endswith(_OF_THE_DATA)}
+    set_peft_model_state_dict(model, weights | of_the_data)
 
 
 def _set(value: Any) -> Any:

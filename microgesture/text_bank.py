@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -107,12 +108,14 @@ class TextBank:
         """
         if any(not sentence.strip() for sentence in sentences):
             raise ValueError("an empty sentence cannot be embedded; leave the clip's FG-Text out instead")
-        table = self._read()
-        missing = sorted(set(sentences) - set(table))
-        if missing:
-            logger.info("embedding %d sentences with %s", len(missing), self.key.name)
-            table |= dict(zip(missing, self.load_encoder().encode(missing), strict=True))
-            self._write(table)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock"):  # runs side by side embed a sentence once, and lose none
+            table = self._read()
+            missing = sorted(set(sentences) - set(table))
+            if missing:
+                logger.info("embedding %d sentences with %s", len(missing), self.key.name)
+                table |= dict(zip(missing, self.load_encoder().encode(missing), strict=True))
+                self._write(table)
         distinct = sorted(set(sentences))
         refuse_twins(distinct, torch.stack([table[s] for s in distinct]))
         return torch.stack([table[sentence] for sentence in sentences])
@@ -125,7 +128,6 @@ class TextBank:
             return dict(zip(sentences, file.get_tensor("embeddings"), strict=True))
 
     def _write(self, table: dict[str, torch.Tensor]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         about = {"sentences": json.dumps(list(table), ensure_ascii=False), "encoder": json.dumps(asdict(self.key))}
         save_file({"embeddings": torch.stack(list(table.values()))}, partial, about)

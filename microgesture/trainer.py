@@ -18,11 +18,13 @@ from microgesture.data import augment
 from microgesture.data.clip_dataset import ClipDataset, collate
 from microgesture.evaluation.metrics import score_metrics
 from microgesture.failures import LossWatch, explained_out_of_memory
+from microgesture.losses.attributes import attribute_nce
 from microgesture.losses.class_balance import balanced_cross_entropy
 from microgesture.losses.contrastive import info_nce, prototype_nce
 from microgesture.negatives import StepShare, share_step
 from microgesture.resumable_trainer import ResumableTrainer
 from microgesture.schedule import stage, term_weights
+from microgesture.text_encoders import SLOT_SIZES
 
 EVALUATION_METRICS = ("correct", "total", "top1", "top5", "macro_f1", "mean_class_accuracy")
 NO_NEGATIVE = "fg_without_negative"
@@ -34,6 +36,8 @@ class FGSGLTrainer(ResumableTrainer):
     Args:
         sentence_table: Frozen embeddings of the training sentences `(S, D_t)`; batches hold rows of it.
         class_names: Class names by id, for the metrics.
+        sentence_words: With `fg_loss: attributes`, the words of each sentence `(S, 5)`; then `sentence_table` holds a
+            direction per word.
         class_counts: Training clips of each class, for `class_balance`.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
@@ -47,12 +51,23 @@ class FGSGLTrainer(ResumableTrainer):
     args: FGSGLTrainingArguments
 
     def __init__(
-        self, *, sentence_table: torch.Tensor, class_names: list[str], class_counts: Sequence[int] = (), **kwargs: Any
+        self,
+        *,
+        sentence_table: torch.Tensor,
+        class_names: list[str],
+        sentence_words: torch.Tensor | None = None,
+        class_counts: Sequence[int] = (),
+        **kwargs: Any,
     ) -> None:
         kwargs.setdefault("data_collator", collate)
         super().__init__(compute_metrics=self._metrics, **kwargs)
         self.class_names, self.class_counts = class_names, class_counts
         self.sentence_table = sentence_table.to(self.args.device)
+        self.sentence_words = None if sentence_words is None else sentence_words.to(self.args.device)
+        if self.args.fg_sentences > len(sentence_table):
+            raise ValueError(
+                f"fg_sentences is {self.args.fg_sentences}; the training clips have {len(sentence_table)} sentences"
+            )
         self.term_weights = self.weights_at(0.0)
         self._window: dict[str, torch.Tensor] = {}
         self._window_steps = 0.0
@@ -72,14 +87,15 @@ class FGSGLTrainer(ResumableTrainer):
         """Weights of this run's terms at a point of training, 0 to 1."""
         a = self.args
         weights = term_weights(
-            progress, lambda_fg=a.lambda_fg, lambda_cp=a.lambda_cp, stage2_start=a.stage2_start, ml_co=a.ml_co
-        )
+            progress, lambda_fg=a.lambda_fg, lambda_cp=a.lambda_cp, stage2_start=a.stage2_start, ml_co=a.ml_co,
+            order=a.ml_co_order,
+        )  # fmt: skip
         return {name: weights[name] for name in a.terms}
 
     def stage_at(self, step: int) -> int:
         """The stage of the `step`-th optimizer step, counted from 1; without two stages it is always 2."""
         a = self.args
-        if not (a.ml_co and a.fg_sa):
+        if not (a.ml_co and a.fg_sa) or a.ml_co_order == "level":
             return 2
         return stage((step - 1) / self.state.max_steps, a.stage2_start)
 
@@ -92,7 +108,9 @@ class FGSGLTrainer(ResumableTrainer):
             # Without L_fg the sentences do not matter, and nothing has to travel.
             negatives = self.args.fg_negatives if "fg" in self.args.terms else "batch"
             ids = [batch["sentence_ids"] for batch in batches]
-            shares = share_step(ids, negatives, len(self.sentence_table))
+            place = (self.args.seed, self.state.global_step, self.args.process_index)
+            at_least = self.args.fg_sentences if "fg" in self.args.terms else 0
+            shares = share_step(ids, negatives, len(self.sentence_table), at_least, place)
             batches = [batch | {"share": share} for batch, share in zip(batches, shares, strict=True)]
         return batches, items
 
@@ -118,6 +136,9 @@ class FGSGLTrainer(ResumableTrainer):
             self._watch.check_loss(self.state.global_step + 1, self.state.epoch or 0.0)
         return (total, outputs) if return_outputs else total
 
+    def _fine_texts(self, share: StepShare) -> torch.Tensor:
+        return self.sentence_table if self.sentence_words is not None else self.sentence_table[share.keys]
+
     def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
         norm = super()._get_grad_norm(*args, **kwargs)
         if not self.args.fp16:  # whose scaler meets infinite gradients as a matter of course, and leaves them out
@@ -127,7 +148,7 @@ class FGSGLTrainer(ResumableTrainer):
 
     def _forward(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Any:
         wanted = model.training and "fg" in self.args.terms
-        texts = self.sentence_table[inputs["share"].keys] if wanted else None
+        texts = self._fine_texts(inputs["share"]) if wanted else None
         return model(pixel_values=self._pixels(inputs), fine_texts=texts)
 
     def _pixels(self, inputs: dict[str, Any]) -> torch.Tensor:
@@ -153,13 +174,20 @@ class FGSGLTrainer(ResumableTrainer):
 
     def _fine_terms(self, outputs: Any, share: StepShare) -> dict[str, torch.Tensor]:
         """L_fg over the clips that have a sentence, and whether there was no other sentence to tell theirs from."""
-        alone = len(share.keys) < 2
+        alone = self.sentence_words is None and len(share.keys) < 2
+        clips, texts, temperature = outputs.fine_embeds[share.rows], outputs.fine_text_embeds, self.args.temperature
         if alone or not len(share.rows):
-            loss = (outputs.fine_embeds.sum() + outputs.fine_text_embeds.sum()).float() * 0.0
+            loss = (outputs.fine_embeds.sum() + texts.sum()).float() * 0.0
+        elif self.sentence_words is not None:
+            words = self.sentence_words[share.keys[share.targets]]
+            loss = share.fine_weight * attribute_nce(clips, texts, words, SLOT_SIZES, temperature)
         else:
-            clips, sentences = outputs.fine_embeds[share.rows], outputs.fine_text_embeds
-            loss = share.fine_weight * info_nce(clips, sentences, self.args.temperature, targets=share.targets)
-        return {"fg": loss, NO_NEGATIVE: loss.new_full((), float(alone))}
+            loss = share.fine_weight * info_nce(clips, texts, temperature, targets=share.targets)
+        return {
+            "fg": loss,
+            NO_NEGATIVE: loss.new_full((), float(alone)),
+            "fg_keys": loss.new_full((), float(len(texts))),
+        }
 
     # ---- logging ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ _CACHE = tempfile.TemporaryDirectory(prefix="fgsgl-tests-", ignore_cleanup_error
 os.environ["HF_HOME"] = _CACHE.name
 os.environ["HF_DATASETS_CACHE"] = f"{_CACHE.name}/datasets"
 os.environ["HF_MODULES_CACHE"] = f"{_CACHE.name}/modules"
+# DeepSpeed compiles here once; xdist's workers inherit the folder. A killed test would leave a lock in the user's own.
+os.environ.setdefault("TORCH_EXTENSIONS_DIR", f"{_CACHE.name}/extensions")
 
 import hypothesis  # noqa: E402
 

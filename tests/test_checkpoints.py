@@ -77,6 +77,14 @@ def test_a_run_that_left_no_checkpoint_starts_from_the_beginning_and_says_so(tmp
     assert checkpoints.find(asked(tmp_path, resume=False)) is None
 
 
+@pytest.mark.parametrize("word", ["last", "True"])
+def test_the_last_checkpoint_of_a_run_that_has_none_is_an_error(tmp_path, word: str) -> None:
+    message = rf"--resume_from_checkpoint {word} asks for the last .*nothing holds none.*--output_dir.*say --resume,"
+    with pytest.raises(FileNotFoundError, match=message):
+        checkpoints.find(asked(tmp_path / "nothing", resume=False, resume_from_checkpoint=word))
+    assert checkpoints.find(asked(tmp_path / "nothing", resume_from_checkpoint=word)) is None  # with --resume
+
+
 def test_checkpoints_that_would_be_mixed_or_overwritten_are_refused(tmp_path) -> None:
     write(tmp_path, 4)
     write(tmp_path, 8)

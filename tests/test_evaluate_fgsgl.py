@@ -98,6 +98,13 @@ def test_figures_about_text_and_confidence(trained, tiny_dataset, tmp_path, caps
     assert result["class_groups"]["training clips"]["tail (under 20)"]["total"] == 8
 
 
+def test_a_checkpoint_in_half_precision(trained, tiny_dataset, tmp_path) -> None:
+    FGSGLForVideoClassification.from_pretrained(trained).to(torch.bfloat16).save_pretrained(trained)
+    assert FGSGLForVideoClassification.from_pretrained(trained).dtype == torch.bfloat16
+    result = evaluate_fgsgl.evaluate(trained, tiny_dataset, "test", tmp_path / "cache", False)
+    assert result["metrics"]["total"] == result["text"]["attributes"]["direction"]["all"]["total"] + 1 == 8
+
+
 def test_no_temperature_is_fitted_on_what_is_measured(trained, tiny_dataset, tmp_path) -> None:
     result = evaluate_fgsgl.evaluate(trained, tiny_dataset, "validation", tmp_path / "cache", False)
     assert list(result["calibration"]) == ["plain"]
@@ -121,6 +128,8 @@ def test_comparing_checkpoints_and_handing_in(trained, tiny_dataset, tmp_path, c
     assert row["interval"] is None
     assert row["per_subject"] == {"e": {"clips": 8, "difference": pytest.approx(right / 8)}}
     assert f"compared with {other}: {right}/8 against 0/8" in printed
+    assert row["seeds"] == {"first": 0, "second": 0}
+    assert "one run each, so other seeds may say otherwise" in printed
     assert "1 people are too few for an interval over people; each: e " in printed
     assert "ignores that clips of one person are not independent" in printed
     with pytest.raises(ValueError, match=r"'clips/000\.mp4' is not named like 0054_0"):

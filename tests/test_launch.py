@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from test_trainer import ROOT, free_port, record
+from torch.utils import cpp_extension
 
+import train_fgsgl
 from microgesture import launch
 
 CPU = {"ACCELERATE_USE_CPU": "true"}
@@ -84,6 +90,31 @@ def test_another_number_of_processes_than_the_recipes() -> None:
     text = refusal({"WORLD_SIZE": "8"}, ["--world_size", "2", "--deepspeed", "ds.json"])
     assert "accelerate launch --use_deepspeed --deepspeed_config_file ds.json --num_processes 2 train_f" in text
     assert "WORLD_SIZE is 'many'" in refusal({"WORLD_SIZE": "many"}, [])
+
+
+def test_a_lock_file_that_deepspeed_would_wait_for_for_ever(tmp_path, monkeypatch) -> None:
+    here = {"TORCH_EXTENSIONS_DIR": str(tmp_path / "torch extensions")}
+    lock = Path(here["TORCH_EXTENSIONS_DIR"]) / "deepspeed_shm_comm" / "lock"
+    launch.check_extension_lock(here, ["--deepspeed", "ds.json"])  # nothing was ever compiled
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    launch.check_extension_lock(here, ["--deepspeed", "ds.json"])  # somebody compiles
+    os.utime(lock, (time.time() - 700,) * 2)
+    launch.check_extension_lock(here, [])  # and DeepSpeed is not asked for
+    for words, environment in ((["--deepspeed", "ds.json"], here), ([], here | {"ACCELERATE_USE_DEEPSPEED": "true"})):
+        with pytest.raises(FileExistsError) as error:
+            launch.check_extension_lock(environment, words)
+        text = str(error.value)
+        assert text.startswith(f"{lock} is 12 minutes old. It says that another process is compiling DeepSpeed's")
+        assert text.endswith(f"Delete the file and start again:\n  rm '{lock}'")
+    # The folder that torch itself takes, and the whole command.
+    monkeypatch.setattr(cpp_extension, "get_default_build_root", lambda: str(tmp_path / "home"))
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    usual = Path(cpp_extension._get_build_directory("deepspeed_shm_comm", verbose=False))
+    shutil.move(lock, usual / "lock")
+    for more in ([], ["--dry_run"], ["--estimate"]):
+        with pytest.raises(FileExistsError, match="lock is 12 minutes old"):
+            train_fgsgl.main(["--deepspeed", str(ROOT / "ds_config.json"), *more])
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ ENTRIES = {"train_fgsgl", "evaluate_fgsgl"}
 PURE = {f"microgesture/losses/{name}.py" for name in ("class_balance", "contrastive", "orthogonal")}
 PURE |= {"microgesture/schedule.py"}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("metrics", "class_groups", "comparison", "segments")}
+PURE |= {f"microgesture/evaluation/{name}.py" for name in ("coefficients", "span_matching")}
 STREAM_FILES = sorted(p for p in (ROOT / "microgesture" / "streams").glob("*/*_*.py") if p.stem != "__init__")
 PACKAGE = sorted(p for p in (ROOT / "microgesture").rglob("*.py"))
 

@@ -119,3 +119,28 @@ def test_a_lone_clip_has_negatives_in_the_step_and_none_in_its_micro_batch(tiny_
             trainer.compute_loss(trainer.model, batch)
         assert float(trainer._window["fg_without_negative"]) == share
         assert (float(trainer._window["fg"]) == 0.0) == (share == 1.0)
+
+
+def test_a_micro_batch_with_few_sentences_is_given_others_up_to_the_number() -> None:
+    ids = [[3, 3, NONE, 1], [0, 1, 2, 3], [NONE, NONE]]
+    shares = share_step(tensors(ids), "batch", 7, at_least=5, seed=(0, 4))
+    assert [len(share.keys) for share in shares] == [5, 5, 5]
+    for share, own in zip(shares, tensors(ids), strict=True):
+        assert len(share.keys.unique()) == 5
+        assert share.keys[share.targets].tolist() == [i for i in own.tolist() if i != NONE]
+    again = share_step(tensors(ids), "batch", 7, at_least=5, seed=(0, 4))
+    assert all(torch.equal(a.keys, b.keys) for a, b in zip(shares, again, strict=True))
+    drawn = {tuple(share_step(tensors(ids[:1]), "batch", 7, 5, (0, k))[0].keys.tolist()) for k in range(20)}
+    assert len(drawn) > 3
+
+
+def test_class_level_text_with_matched_negatives_compares_with_as_many_sentences(tiny_arguments) -> None:
+    number = ["--fg_sentences", "4", "--ml_co", "false"]  # micro-batches of 4 clips, 4 classes
+    for text in ("fine", "class"):
+        trainer = build([*tiny_arguments, *number, "--fg_text", text])
+        trainer.model.train()
+        for batch in micro_batches(trainer, [0, 4, 8], [1, 2, 3, 5]):
+            trainer.compute_loss(trainer.model, batch)
+        assert float(trainer._window["fg_keys"]) == 4.0
+    with pytest.raises(ValueError, match="fg_sentences is 5; the training clips have 4 sentences"):
+        build([*tiny_arguments, "--fg_sentences", "5", "--fg_text", "class"])

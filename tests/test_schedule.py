@@ -22,3 +22,19 @@ def test_fine_grained_loss_has_weight_zero_in_stage_one_only() -> None:
 
 def test_without_ml_co_all_terms_count_from_the_start() -> None:
     assert term_weights(0.0, **GIVEN, ml_co=False) == {"cls": 1.0, "cp": 0.25, "fg": 0.5}
+
+
+@pytest.mark.parametrize("steps", [3, 15, 99, 2460])
+def test_level_gives_l_fg_the_same_sum_over_training_as_ml_co(steps: int) -> None:
+    sums = [
+        {name: sum(term_weights(k / steps, **GIVEN, order=order)[name] for k in range(steps)) for name in ("cp", "fg")}
+        for order in ("cp_first", "level")
+    ]
+    assert sums[0] == pytest.approx(sums[1])
+    weights = [term_weights(k / steps, **GIVEN, order="level")["fg"] for k in range(steps)]
+    assert len(set(weights)) == 1
+
+
+def test_fg_first_turns_the_two_terms_round() -> None:
+    assert term_weights(0.0, **GIVEN, order="fg_first") == {"cls": 1.0, "cp": 0.0, "fg": 0.5}
+    assert term_weights(0.5, **GIVEN, order="fg_first") == term_weights(0.5, **GIVEN)

@@ -12,6 +12,8 @@ from test_trainer import StopAt, build, output, train, weights
 
 import train_fgsgl
 from microgesture import adapters, arguments, starting_weights
+from microgesture.starting_weights import Origin
+from microgesture.text_bank import EncoderKey
 from modeling_fgsgl import FGSGLForVideoClassification
 
 LORA = ["--vision_tuning", "lora", "--lora_dropout", "0"]
@@ -130,6 +132,23 @@ def test_a_run_with_adapters_resumes_from_its_own_base_alone(tiny_arguments, tmp
     shutil.rmtree(tmp_path / "stopped" / "_base")
     with pytest.raises(FileNotFoundError, match=r"_base is no complete checkpoint"):
         train_fgsgl.main([*stopped, "--resume"])
+
+
+def test_what_a_backbone_said_is_kept_with_the_base_for_this_backbone_only(tiny_arguments, tmp_path) -> None:
+    key = EncoderKey("somebody/backbone", "c0ffee", dtype="bfloat16")
+    origin = Origin("somebody/backbone", "main", "c0ffee", {"vision_config": {"hidden_size": 32}}, key)
+    starting_weights.write_base(build(tiny_arguments).model, tmp_path, origin)
+    checkpoint = tmp_path / "checkpoint-4"
+    checkpoint.mkdir()
+    asked = [("somebody/backbone", "main", None), ("somebody/backbone", "main", checkpoint)]
+    for question in asked:  # a new run asks, and so does one whose checkpoint needs no base
+        with pytest.raises(FileNotFoundError, match=r"cannot get config\.json of somebody/backbone"):
+            Origin.find(*question)
+    (checkpoint / "adapter_config.json").write_text("{}")
+    assert Origin.find("somebody/backbone", "main", checkpoint) == origin
+    for other in (("somebody/else", "main"), ("somebody/backbone", "v2")):
+        with pytest.raises(FileNotFoundError, match=rf"cannot get config\.json of {other[0]}"):
+            Origin.find(*other, checkpoint)
 
 
 def test_a_run_resumed_into_another_folder_keeps_the_base_there(tiny_arguments, tmp_path) -> None:

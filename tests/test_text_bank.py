@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -114,3 +116,19 @@ def test_a_kill_while_writing_leaves_the_old_table(tmp_path, monkeypatch) -> Non
     second = Counting()
     assert torch.equal(bank(tmp_path, second).embed(SENTENCES[:2]), kept)
     assert second.embedded == []
+
+
+def test_runs_side_by_side_embed_a_sentence_once_and_lose_none(tmp_path) -> None:
+    counting = [Counting() for _ in range(4)]
+
+    def run(number: int) -> None:
+        wanted = [*SENTENCES, f"The head turns to side {number}."]
+        assert bank(tmp_path, counting[number]).embed(wanted).shape == (4, 128)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+    embedded = [sentence for one in counting for sentence in one.embedded]
+    assert len(embedded) == len(set(embedded)) == 3 + 4
+    last = Counting()
+    bank(tmp_path, last).embed(embedded)
+    assert last.embedded == []

@@ -266,14 +266,14 @@ def read_elan(path: Path, finder: VideoFinder, tiers: Sequence[str] = (), coder:
     video, origin = _video(path, eaf, finder, reading)
     empty = 0
     for tier in wanted:
-        texts = _texts(eaf, tier)
+        texts = words_below(eaf, tier)
         for annotation in tier.annotations:
             where = f"{path.name}, tier {tier.name}, annotation {annotation.id}"
             if not annotation.value.strip():
                 empty += 1
                 continue
             try:
-                span = _span(annotation, origin)
+                span = span_of(annotation, origin)
                 words = record(texts.get(annotation.id, {}))
             except ValueError as error:
                 problems.add(where, error)
@@ -316,11 +316,7 @@ def _label_tiers(path: Path, eaf: Eaf, names: Sequence[str], coder: str | None) 
 
 def _video(path: Path, eaf: Eaf, finder: VideoFinder, reading: Reading) -> tuple[Path, int]:
     """The first linked video, and its origin."""
-    videos = [
-        m
-        for m in eaf.media
-        if m.names and not m.mime_type.startswith("audio/") and not m.names[0].lower().endswith(".wav")
-    ]
+    videos = videos_of(eaf)
     if not videos:
         raise ValueError(f"{path} links no video; open it in ELAN and link one (Edit, Linked files)")
     if len(videos) > 1:
@@ -334,7 +330,21 @@ def _video(path: Path, eaf: Eaf, finder: VideoFinder, reading: Reading) -> tuple
     raise ValueError(f"{path}: {error}")
 
 
-def _span(annotation: ElanAnnotation, origin: int) -> tuple[float, float]:
+def videos_of(eaf: Eaf) -> list[ElanMedia]:
+    """The linked media that are not sound alone."""
+    return [
+        m
+        for m in eaf.media
+        if m.names and not m.mime_type.startswith("audio/") and not m.names[0].lower().endswith(".wav")
+    ]
+
+
+def span_of(annotation: ElanAnnotation, origin: int) -> tuple[float, float]:
+    """Start and end of an annotation in seconds of the video.
+
+    Raises:
+        ValueError: It has no time, or none that can be.
+    """
     if annotation.start is None or annotation.end is None:
         raise ValueError("it has no time; align it in ELAN, or delete it")
     start, end = (annotation.start + origin) / 1000, (annotation.end + origin) / 1000
@@ -344,7 +354,7 @@ def _span(annotation: ElanAnnotation, origin: int) -> tuple[float, float]:
     return start, end
 
 
-def _texts(eaf: Eaf, tier: ElanTier) -> dict[str, dict[str, str]]:
+def words_below(eaf: Eaf, tier: ElanTier) -> dict[str, dict[str, str]]:
     """FG-Text words by the annotation they hang on."""
     words: dict[str, dict[str, str]] = {}
     for child, name in _attribute_tiers(eaf, tier):

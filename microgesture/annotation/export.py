@@ -36,6 +36,8 @@ MEDIA = "clips"
 REPEATED = 10
 """One clip of so many comes twice."""
 ELAN_CODER = "coder_1"
+CODER_NAME = re.compile(r"\w[\w.-]*")
+"""What can be the name of a coder's folder or file."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def _check(out: Path, clips: Sequence[Source], tool: str, coders: Sequence[str])
         raise FileExistsError(f"{out} exists and is not an empty folder: remove it or name another one")
     if not clips:
         raise ValueError("there is no clip to code")
-    bad = [name for name in coders if not re.fullmatch(r"\w[\w.-]*", name) or name == MEDIA]
+    bad = [name for name in coders if not CODER_NAME.fullmatch(name) or name == MEDIA]
     if bad or len(set(coders)) < len(coders):
         raise ValueError(
             f"coders {', '.join(coders)}: each needs a name of their own of letters, digits, dots and dashes, not "
@@ -298,7 +300,7 @@ _NEXT = {
 3. Coders press "Label All Tasks". The order is random already.
 4. Export each project in the format JSON, and read it in:
 
-   microgesture annotate import "{out}" PROJECT.json ... --out records.jsonl
+   microgesture annotate import "{out}" PROJECT.json ... --out "{out.name}.jsonl"
 """,
     "elan": """\
 1. Give each coder the folder with their name and the folder clips, side by side, but not key.json.
@@ -306,7 +308,7 @@ _NEXT = {
    other tiers and choose a word, `confidence` last: a clip without it counts as not finished.
 3. Put the files back, and read them in:
 
-   microgesture annotate import "{out}" --out records.jsonl
+   microgesture annotate import "{out}" --out "{out.name}.jsonl"
 """,
 }
 

@@ -36,7 +36,7 @@ def check_keypoints(
     shapes: dict[Row, int] = {}
     for row in tqdm(named, desc="keypoints", unit="file", delay=1, disable=not progress or not named):
         try:
-            points = _read(root / row.split, str(row.keypoints))
+            points = read_points(root / row.split, str(row.keypoints))
         except (ValueError, OSError) as error:
             report.add("keypoints", str(error), **row.place)
             continue
@@ -61,7 +61,13 @@ def check_keypoints(
             report.add("keypoints_unit", message, **row.place)
 
 
-def _read(folder: Path, name: str) -> npt.NDArray[np.floating]:
+def read_points(folder: Path, name: str) -> npt.NDArray[np.floating]:
+    """Reads a keypoint file of a split, `(T, J, 2 or 3)`.
+
+    Raises:
+        ValueError: Its path leaves the folder, or it holds something else.
+        OSError: It cannot be opened.
+    """
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise ValueError(f"{name} leads out of the split's folder; copy the file there")

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -129,11 +130,12 @@ class FrameCache:
         """
         rows = _Filling(self, [Clip(*clip) for clip in clips])
         loader = DataLoader(rows, batch_size=None, num_workers=workers)
-        failures = [
-            (place, message)
-            for place, message in enumerate(tqdm(loader, desc="decoding clips", unit="clip", disable=disable))
-            if message
-        ]
+        with FileLock(self.directory / "filling.lock"):  # runs side by side decode a clip once
+            failures = [
+                (place, message)
+                for place, message in enumerate(tqdm(loader, desc="decoding clips", unit="clip", disable=disable))
+                if message
+            ]
         if failures:
             logger.warning("%d of %d clips cannot be read, the first: %s", len(failures), len(rows), failures[0][1])
         return failures

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from microgesture.data.clips import DatasetInfo
 from microgesture.evaluation.calibration import at_coverages, calibration, fit_temperature, risk_coverage
@@ -81,6 +80,29 @@ def calibration_results(scores: Scores, validation: Scores | None) -> dict[str, 
     return result
 
 
+def compare_runs(first: Sequence[Scores], second: Sequence[Scores], metric: str = "top1") -> dict[str, Any]:
+    """The paired difference of two models from the scores of their runs.
+
+    Args:
+        first: One model's runs; run i of both has the same seed, so the same first weights and order of data.
+        second: The other's, as many.
+        metric: As for `compare`.
+
+    Returns:
+        `compare(first, second)`.
+
+    Raises:
+        ValueError: There is no run, or as for `same_clips` and `compare`.
+    """
+    if not first or not second:
+        raise ValueError("each of the two models needs one run at least")
+    about = first[0]
+    one, other = (
+        np.stack([same_clips(about, scores).logits.argmax(1) for scores in side]) for side in (first, second)
+    )
+    return compare(one, other, about.labels, about.subjects, metric)
+
+
 def comparisons(scores: Scores, others: dict[str, Scores], metric: str = "top1") -> dict[str, Any]:
     """The paired difference of a checkpoint with each of others, one run each, with Holm over these rows.
 
@@ -96,11 +118,7 @@ def comparisons(scores: Scores, others: dict[str, Scores], metric: str = "top1")
     Raises:
         ValueError: As for `same_clips`.
     """
-    mine = scores.logits.argmax(1)
-    rows = {}
-    for name, other in others.items():
-        theirs: npt.NDArray[np.int64] = same_clips(scores, other).logits.argmax(1)
-        rows[name] = compare(theirs, mine, scores.labels, scores.subjects, metric)
+    rows = {name: compare_runs([other], [scores], metric) for name, other in others.items()}
     adjusted = holm([row["p"] for row in rows.values()])
     exact = holm([row["mcnemar"][0]["p"] for row in rows.values()])
     for row, p, p_exact in zip(rows.values(), adjusted, exact, strict=True):

@@ -117,6 +117,13 @@ def _of(part: dict[str, int], guess: str) -> str:
     return f"{part[guess]}/{part['total']}"
 
 
+def _seeds(row: dict[str, Any]) -> str:
+    seeds = list(row.get("seeds", {}).values())
+    if seeds and None not in seeds and len(set(seeds)) > 1:
+        return f"one run each, of seeds {seeds[0]} and {seeds[1]}, so the seeds differ as well"
+    return "one run each, so other seeds may say otherwise"
+
+
 def _comparisons(rows: dict[str, Any]) -> list[str]:
     lines = []
     for name, row in rows.items():
@@ -125,7 +132,7 @@ def _comparisons(rows: dict[str, Any]) -> list[str]:
             "",
             f"compared with {name}: {row['correct']['second'][0]}/{N} against {row['correct']['first'][0]}/{N}",
         ]
-        lines.append(f"  difference in {row['metric']}: {100 * row['difference']:+.1f} points")
+        lines.append(f"  difference in {row['metric']}: {100 * row['difference']:+.1f} points; {_seeds(row)}")
         if row["interval"] is None:
             each = [f"{s} {100 * p['difference']:+.1f} ({p['clips']} clips)" for s, p in row["per_subject"].items()]
             lines.append(

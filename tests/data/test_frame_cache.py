@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,21 @@ def test_fill_reports_what_cannot_be_read(tmp_path, video, workers, capsys):
     for clip in (clips[0], clips[1], clips[3]):
         cache.get(*clip)
     assert cache.processor.calls == []
+
+
+def test_runs_side_by_side_decode_a_clip_once(tmp_path):
+    videos = []
+    for number in range(6):
+        videos.append(tmp_path / f"{number}.mp4")
+        videos[-1].write_bytes(b"video" + bytes([number]))
+    processors = [FakeProcessor() for _ in range(3)]
+
+    def fill(processor):
+        assert FrameCache(tmp_path / "cache", processor).fill([(v,) for v in videos], disable=True) == []
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(fill, processors))
+    assert sum(len(processor.calls) for processor in processors) == len(videos)
 
 
 def test_missing_file_is_the_processors_error(tmp_path):

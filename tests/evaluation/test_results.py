@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from microgesture.data.clips import DatasetInfo
-from microgesture.evaluation.results import comparisons, split_results
+from microgesture.evaluation.results import compare_runs, comparisons, split_results
 from microgesture.evaluation.score_file import Scores
 from microgesture.evaluation.text_report import format_result
 
@@ -59,6 +59,19 @@ def test_comparisons_are_adjusted_over_their_rows(result) -> None:
     assert weak["p_holm"] == pytest.approx(2 * weak["p"])
     assert weak["mcnemar"][0]["p_holm"] == pytest.approx(2 * weak["mcnemar"][0]["p"])
     assert (twin["difference"], twin["p"], twin["p_holm"]) == (0.0, 1.0, 1.0)
+
+
+def test_runs_are_compared_clip_by_clip_whatever_their_order() -> None:
+    first, second = [scored(seed, 1.0) for seed in (3, 4)], [scored(seed, 2.0) for seed in (5, 6)]
+    expected = compare_runs(first, second)
+    assert expected["runs"] == 2
+    back = slice(None, None, -1)
+    turned = [replace(s, clips=s.clips[back], labels=s.labels[back], logits=s.logits[back]) for s in second]
+    assert compare_runs(first, turned) == expected
+    with pytest.raises(ValueError, match="runs are paired by seed"):
+        compare_runs(first, second[:1])
+    with pytest.raises(ValueError, match="needs one run at least"):
+        compare_runs([], second)
 
 
 def test_scores_of_other_clips_are_not_compared() -> None:

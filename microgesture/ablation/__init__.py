@@ -1,0 +1,1 @@
+"""Ablations: rows of a recipe, their runs, the table of them."""

@@ -1,0 +1,45 @@
+"""What is left of a run, and who runs where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from microgesture.ablation.runs import Run, devices_for
+from microgesture.evaluation.score_file import score_path
+
+
+def test_only_what_is_left_is_done(tmp_path) -> None:
+    run = Run("full", 2, tmp_path / "recipe.yaml", tmp_path / "seed_2", (Path("data"), ("test", "natural")), "cache")
+    scripts = [(script, words[-2:]) for script, words in run.commands()]
+    assert [script for script, _ in scripts] == ["train_fgsgl.py", "evaluate_fgsgl.py", "evaluate_fgsgl.py"]
+    assert run.commands()[0][1][:3] == [str(tmp_path / "recipe.yaml"), "--seed", "2"]
+    run.output.mkdir()
+    (run.output / "metrics.json").write_text("{}")
+    assert not run.trained  # the weights are moved into place last
+    (run.output / "model.safetensors").touch()
+    assert run.trained
+    assert not run.done
+    score_path(run.output, "test").touch()
+    assert [words[3] for _, words in run.commands()] == ["natural"]
+    score_path(run.output, "natural").touch()
+    assert run.done
+    assert run.commands() == []
+
+
+def test_one_run_per_gpu_and_cores_shared_out(monkeypatch) -> None:
+    assert devices_for(None, use_cpu=True) == [None]
+    assert devices_for(3, use_cpu=True) == [None] * 3
+    with pytest.raises(ValueError, match="--jobs is 0"):
+        devices_for(0, use_cpu=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices_for(None, use_cpu=False) == ["0", "1", "2", "3"]
+    assert devices_for(2, use_cpu=False) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert devices_for(None, use_cpu=False) == ["5", "7"]
+    with pytest.raises(ValueError, match="--jobs is 3, but there are 2 GPUs"):
+        devices_for(3, use_cpu=False)

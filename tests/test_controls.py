@@ -1,0 +1,101 @@
+"""Controls of an ablation, each a field of an ordinary recipe, as they reach the Trainer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_trainer import build, logged, micro_batches, output, record, train, weights
+
+from microgesture import arguments, text_encoders
+from microgesture.losses.attributes import attribute_nce
+from microgesture.text_encoders import SLOT_SIZES
+from modeling_fgsgl import FGSGLForVideoClassification
+
+
+@pytest.mark.parametrize("name", text_encoders.NAMES)
+def test_a_simple_text_encoder_takes_the_place_of_the_language_model(tiny_arguments, name: str) -> None:
+    trainer = build([*tiny_arguments, "--text_encoder", name])
+    assert trainer.sentence_table.shape == (12, 128)
+    assert trainer.model.fgsgl.class_text_proj.prototypes.abs().sum() > 0
+    usual = build(tiny_arguments)
+    assert not torch.equal(trainer.sentence_table, usual.sentence_table)
+    # Everything else is paired: the same first weights.
+    for (place, ours), theirs in zip(trainer.model.named_parameters(), usual.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs), place
+
+
+def test_orthonormal_prototypes_replace_those_of_the_categories_only(tiny_arguments) -> None:
+    trainer, usual = build([*tiny_arguments, "--category_prototypes", "orthonormal"]), build(tiny_arguments)
+    rows = trainer.model.fgsgl.class_text_proj.prototypes
+    torch.testing.assert_close(rows @ rows.T, torch.eye(4))
+    assert torch.equal(trainer.sentence_table, usual.sentence_table)
+    assert torch.equal(trainer.model.fgsgl.fine_text_proj.prototypes, usual.model.fgsgl.fine_text_proj.prototypes)
+
+
+def test_attribute_heads_take_the_place_of_eq_1_without_a_parameter_more(tiny_arguments) -> None:
+    trainer, usual = build([*tiny_arguments, "--fg_loss", "attributes"]), build(tiny_arguments)
+    assert [n for n, _ in trainer.model.named_parameters()] == [n for n, _ in usual.model.named_parameters()]
+    trainer.model.train()
+    (batch,) = micro_batches(trainer, [0, 1, 2, 5])  # clip 5 has no sentence
+    trainer.compute_loss(trainer.model, batch)
+    out = trainer.model(pixel_values=trainer._pixels(batch), fine_texts=torch.eye(sum(SLOT_SIZES), 128))
+    words = trainer.sentence_words[batch["sentence_ids"][:3]]
+    assert (words >= 0).all()
+    expected = attribute_nce(out.fine_embeds[:3], out.fine_text_embeds, words, SLOT_SIZES, trainer.args.temperature)
+    assert float(trainer._window["fg"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_attribute_heads_are_trained_and_travel_as_the_words_of_describe(tiny_arguments) -> None:
+    argv = [*tiny_arguments, "--fg_loss", "attributes", "--num_train_epochs", "1"]
+    train(argv)
+    model = FGSGLForVideoClassification.from_pretrained(output(argv)).eval()
+    answer = model.describe(torch.zeros(1, 4, 3, 32, 32))[0]
+    assert {word for word, _ in answer["direction"]} == {"up", "down", "left", "right"}
+    assert "attribute" not in " ".join(weights(argv))
+
+
+@pytest.mark.parametrize("order", ["fg_first", "level"])
+def test_orders_of_the_terms(tiny_arguments, order: str) -> None:
+    trainer = build([*tiny_arguments, "--ml_co_order", order])
+    begin, end = trainer.weights_at(0.0), trainer.weights_at(0.9)
+    if order == "level":
+        assert begin == end == {"cls": 1.0, "cp": 0.5, "fg": 0.25}
+    else:
+        assert begin == {"cls": 1.0, "cp": 0.0, "fg": 0.5}
+        assert end == {"cls": 1.0, "cp": 0.5, "fg": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ml_co_order", "level", "--ml_co", "false"], "ml_co_order level orders two terms"),
+        (["--ml_co_order", "sideways"], "ml_co_order is 'sideways'; choose one of"),
+        (["--fg_sentences", "2"], "a micro-batch of 4 clips may have more sentences"),
+        (["--fg_sentences", "8", "--fg_negatives", "bank"], "fg_sentences goes with fg_negatives batch, not bank"),
+        (["--fg_loss", "attributes", "--fg_negatives", "bank"], "compares with no sentences"),
+        (["--fg_text_noise", "1.5"], "fg_text_noise is 1.5; it is a share"),
+        (["--fg_text_shuffle", "clip"], "fg_text_shuffle is 'clip'; choose one of"),
+    ],
+)
+def test_controls_that_do_not_go_together_are_refused(tiny_arguments, options: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        arguments.parse([*tiny_arguments, *options])
+
+
+def test_attribute_heads_need_attributes(tiny_arguments) -> None:
+    with pytest.raises(ValueError, match="fg_text class has none; use fine"):
+        build([*tiny_arguments, "--fg_loss", "attributes", "--fg_text", "class"])
+
+
+def test_the_record_says_how_fine_the_text_was_and_which_data_it_was(tiny_arguments) -> None:
+    argv = [*tiny_arguments, "--fg_text_shuffle", "class", "--num_train_epochs", "1"]
+    train(argv)
+    found = record(argv)
+    sentences = found["sentences"]
+    assert sentences["text"] == "fine-grained text"
+    assert 0 < sentences["record_bits_given_class"] <= sentences["most_bits"]
+    assert sentences["provenance"] == {"human": 1.0}
+    assert len(found["data_fingerprint"]) == 16
+    assert {"commit", "recipe", "versions"} <= set(found)
+    assert found["arguments"]["seed"] == 0
+    assert all("fg_keys" in entry for entry in logged(argv, ("fg_keys",)))
