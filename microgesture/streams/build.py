@@ -17,6 +17,7 @@ from transformers import set_seed
 from microgesture import starting_weights
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.data import augment
+from microgesture.data.clip_dataset import NO_SENTENCE, flipped_clips
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.keypoints import Layout
 from microgesture.losses.orthogonal import orthogonal_targets
@@ -72,7 +73,8 @@ def build_stream_trainer(
         The trainer, and what the run's record says of parameters and sentences.
 
     Raises:
-        ValueError: The data set has no keypoints, or `stream_config` names a field that does not exist.
+        ValueError: The data set has no keypoints, no clip of it may be mirrored although clips shall be, or
+            `stream_config` names a field that does not exist.
     """
     # A stream reads no sentence of a clip, and has neither a vision tower nor adapters.
     training.fg_sa = training.cp_a = training.ml_co = False
@@ -88,26 +90,15 @@ def build_stream_trainer(
     clips["train"].augmentation = augment.Augmentation(
         training.seed, vary=data_args.augment, camera=data_args.augment_camera
     )
-    clips["train"].flips = info.flip_labels if data_args.mirror_clips else None
+    if data_args.mirror_clips:
+        others = flipped_clips(data["train"], info, fg_text="class")
+        clips["train"].flipped = [(other[0], NO_SENTENCE) if other else None for other in others]
     set_seed(training.seed)
     model_class = STREAMS[str(model_args.stream)][1]
     if training.init_from:
         model = starting_weights.read(model_class, Path(training.init_from), config)
     else:
         model = model_class(config)
-    total = sum(p.numel() for p in model.parameters())
-    about = {
-        "stream": model_args.stream,
-        "dataset": info.name,
-        "dataset_version": info.version,
-        **({"text_encoder": asdict(bank.key)} if targets is not None else {}),
-        **({"leak": True} if info.leak else {}),
-        "official_overlap": info.official_overlap,
-        "sentences": sentences,
-        "parameters": [
-            {"part": part, "trained": total, "frozen": 0} for part in (f"{model_args.stream} network", "all")
-        ],
-    }
     trainer = StreamTrainer(
         model=model,
         args=training,
@@ -118,7 +109,18 @@ def build_stream_trainer(
         class_counts=torch.bincount(torch.tensor(clips["train"].labels), minlength=len(info.names)).tolist(),
         targets=targets,
     )
-    return trainer, about
+    total = sum(p.numel() for p in model.parameters())
+    parts = (f"{model_args.stream} network", "all")
+    return trainer, {
+        "stream": model_args.stream,
+        "dataset": info.name,
+        "dataset_version": info.version,
+        **({"text_encoder": asdict(bank.key)} if targets is not None else {}),
+        **({"leak": True} if info.leak else {}),
+        "official_overlap": info.official_overlap,
+        "sentences": sentences,
+        "parameters": [{"part": part, "trained": total, "frozen": 0} for part in parts],
+    }
 
 
 def build_config(args: ModelArguments, layout: Layout, info: DatasetInfo, semantic_dim: int) -> tuple[Any, Any]:

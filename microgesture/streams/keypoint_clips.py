@@ -31,8 +31,8 @@ class KeypointDataset(ClipDataset):
         pairs: Left and right joints, for clips that are mirrored.
         augmentation: Changes that training clips get; `None` for clips as they are.
 
-    Items are `keypoints (M, T, J, D + 1)`, `labels`, `sentence_ids` (none has one) and `clip_ids`. With `flips`, the
-    class of each class in a mirror, a clip is mirrored in one of two epochs where its class has one.
+    Items are `keypoints (M, T, J, D + 1)`, `labels`, `sentence_ids` (none has one) and `clip_ids`. With `flipped`, a
+    clip is mirrored in one of two epochs, as in `ClipDataset`.
 
     Raises:
         ValueError: A clip has no keypoints, or its file is damaged or of another layout.
@@ -53,7 +53,6 @@ class KeypointDataset(ClipDataset):
             )
         super().__init__(split, _NO_FRAMES, [NO_SENTENCE] * len(split), augmentation=augmentation)
         self.processor, self.pairs = processor, [(a, b) for a, b in pairs]
-        self.flips: list[int | None] | None = None
         self.points = [self._read(folder, name) for name in split[COLUMN]]
         people = max(len(points) for points in self.points)
         self.points = [F.pad(points, (0, 0) * 3 + (0, people - len(points))) for points in self.points]
@@ -72,9 +71,9 @@ class KeypointDataset(ClipDataset):
             if self.augmentation.vary:
                 begin, end = keypoint_augment.span(drawn)
                 points = keypoint_augment.apply(points, drawn, self.augmentation.seed, int(self._epoch), index)
-            mirrored = self.flips[label] if self.flips is not None and augment.mirrors(drawn) else None
-            if mirrored is not None:
-                points, label = augment.mirror_keypoints(points, self.pairs, width=1), mirrored
+            other = self.flipped[index] if self.flipped is not None and augment.mirrors(drawn) else None
+            if other is not None:
+                points, label = augment.mirror_keypoints(points, self.pairs, width=1), other[0]
         points = self.processor.resample(points, begin, end)
         return {"labels": label, "sentence_ids": NO_SENTENCE, "clip_ids": index, "keypoints": points}
 

@@ -144,6 +144,7 @@ def test_the_heatmap_stream_trains_stops_and_goes_on_as_if_it_never_had(skeleton
         (["--stream", "sekleton"], "stream is 'sekleton'; choose one of"),
         (["--class_balance", "sqrt"], "class_balance is 'sqrt'; choose one of"),
         (["--semantic_loss", "cosine"], "semantic_loss is 'cosine'; choose one of"),
+        (["--mirror_clips", "true"], "lets no training clip be mirrored"),
         (["--estimate", "true"], "--estimate knows FG-SGL only"),
     ],
 )
@@ -236,7 +237,8 @@ def test_a_clip_in_the_mirror_has_the_label_of_the_mirror(skeletons) -> None:
     info = DatasetInfo.read(skeletons)
     clips, plain = keypoints(skeletons, augmentation=augment.Augmentation(0)), keypoints(skeletons)
     left, right = (info.names.index(f"Hand {side}") for side in ("left", "right"))
-    clips.flips = [right if c == left else left if c == right else None for c in range(len(DIRECTIONS))]
+    flips = [right if c == left else left if c == right else None for c in range(len(DIRECTIONS))]
+    clips.flipped = [None if flips[label] is None else (flips[label], -1) for label in clips.labels]
     changed = 0
     for index in range(len(clips)):
         item, before = clips[index], plain[index]
