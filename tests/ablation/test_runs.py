@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
-from microgesture.ablation.runs import Run, devices_for
+from microgesture.ablation.runs import Run, devices_for, run_all
 from microgesture.evaluation.score_file import score_path
 
 
@@ -43,3 +44,26 @@ def test_one_run_per_gpu_and_cores_shared_out(monkeypatch) -> None:
     assert devices_for(None, use_cpu=False) == ["5", "7"]
     with pytest.raises(ValueError, match="--jobs is 3, but there are 2 GPUs"):
         devices_for(3, use_cpu=False)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_a_run_that_fails_or_is_busy_is_said_and_stops_no_other(tiny_arguments, tmp_path) -> None:
+    recipe, nowhere = Path(tiny_arguments[0]), (tmp_path, ())
+    busy, lost, good = (
+        Run(
+            name, 0, recipe if name != "lost" else tmp_path / "none.yaml", tmp_path / name / "seed_0", nowhere, "cache"
+        )
+        for name in ("busy", "lost", "good")
+    )
+    said: list[str] = []
+    busy.output.parent.mkdir()
+    with FileLock(busy.output.with_name(".seed_0.lock")):
+        assert run_all([busy, lost, good], [None, None], said.append) == [busy, lost]
+    told = "\n".join(said)
+    assert "busy, seed 0: another process is working at it" in told
+    assert f"lost, seed 0: FAILED (see {tmp_path}/lost/seed_0.log)" in told
+    assert "good, seed 0: done" in told
+    assert "none.yaml does not exist" in (tmp_path / "lost" / "seed_0.log").read_text()
+    assert good.trained
+    assert not busy.trained
