@@ -288,7 +288,6 @@ def build_trainer(
         sentence_table=sem.fine_table,
         sentence_words=sem.sentence_words,
         class_names=info.names,
-        class_counts=torch.bincount(torch.tensor(clips["train"].labels), minlength=len(info.names)).tolist(),
     )
     return trainer, about
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ class FGSGLTrainer(ResumableTrainer):
         class_names: Class names by id, for the metrics.
         sentence_words: With `fg_loss: attributes`, the words of each sentence `(S, 5)`; then `sentence_table` holds a
             direction per word.
-        class_counts: Training clips of each class, for `class_balance`.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
     Batches hold uint8 frames; they are augmented and normalised on the device. Every clip of an optimizer step counts
@@ -56,12 +54,13 @@ class FGSGLTrainer(ResumableTrainer):
         sentence_table: torch.Tensor,
         class_names: list[str],
         sentence_words: torch.Tensor | None = None,
-        class_counts: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("data_collator", collate)
         super().__init__(compute_metrics=self._metrics, **kwargs)
-        self.class_names, self.class_counts = class_names, class_counts
+        self.class_names = class_names
+        labels = torch.tensor(getattr(self.train_dataset, "labels", []), dtype=torch.long)
+        self.class_counts = torch.bincount(labels, minlength=len(class_names)).tolist()  # for `class_balance`
         self.sentence_table = sentence_table.to(self.args.device)
         self.sentence_words = None if sentence_words is None else sentence_words.to(self.args.device)
         if self.args.fg_sentences > len(sentence_table):

@@ -106,7 +106,6 @@ def build_stream_trainer(
         eval_dataset=clips["validation"],
         processing_class=processor,
         class_names=info.names,
-        class_counts=torch.bincount(torch.tensor(clips["train"].labels), minlength=len(info.names)).tolist(),
         targets=targets,
     )
     total = sum(p.numel() for p in model.parameters())
