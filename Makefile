@@ -58,6 +58,7 @@ bench: $(VENV)/bench  ## the short benchmarks; the figures of record stand in be
 	$(PY) benchmarks/bench_training_step.py --quick
 	$(PY) benchmarks/bench_text_bank.py --quick
 	$(PY) benchmarks/bench_text.py --quick
+	$(PY) benchmarks/bench_streams.py --quick
 
 $(LS_VENV)/bin/label-studio: constraints-label-studio.txt
 	$(PYTHON) -m venv $(LS_VENV)

@@ -37,6 +37,7 @@ from microgesture.evaluation.score_file import Scores, row_names, score_path, sc
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
+from microgesture.streams.evaluation import evaluate_stream, stream_of
 from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
@@ -111,6 +112,8 @@ def evaluate(
             evaluated on other clips or with other weights than it has now.
         FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
+    if stream_of(checkpoint):
+        return evaluate_stream(checkpoint, dataset, split, baselines, others or [], as_scores, processes(), batch_size)
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")

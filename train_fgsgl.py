@@ -47,6 +47,7 @@ from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
 from microgesture.starting_weights import Origin
+from microgesture.streams.build import build_stream_trainer
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -186,6 +187,8 @@ def adapt(model: Any, training: FGSGLTrainingArguments) -> Any:
 
 def estimated(model_args: ModelArguments, data_args: DataArguments, training: FGSGLTrainingArguments) -> str:
     """What a run will cost, as text; no clip, no weight and no sentence is read."""
+    if model_args.stream:
+        raise ValueError("--estimate knows FG-SGL only; try a stream with --dry_run, which takes seconds")
     info, train_clips, notes = estimate.known_of_data(Path(data_args.dataset_dir))
     try:
         fields = network_fields(model_args)
@@ -230,6 +233,9 @@ def build_trainer(
     if model_args.backbone:  # a branch may move on while clips are decoded: one commit for the whole run
         origin = Origin.find(model_args.backbone, model_args.backbone_revision, checkpoint)
         model_args = replace(model_args, backbone_revision=origin.commit)
+    if model_args.stream:
+        bank = text_bank(origin, Path(data_args.cache_dir) / "text", training.device)
+        return build_stream_trainer(model_args, data_args, training, data, info, bank)
     config = build_config(model_args, info, origin.fields if origin else network_fields(model_args))
     processor, train_processor = (
         FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)

@@ -16,6 +16,7 @@ from transformers.trainer_utils import HubStrategy
 
 from microgesture import launch, text_encoders
 from microgesture.data.text_controls import SHUFFLES
+from microgesture.losses.class_balance import KINDS
 from microgesture.schedule import ORDERS
 
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
@@ -64,7 +65,19 @@ class ModelArguments:
         default="sdpa", metadata={"help": "Attention code: sdpa, or eager (faster for tiny networks on a CPU)."}
     )
 
+    stream: str | None = field(
+        default=None,
+        metadata={"help": "Train this stream on keypoints instead of FG-SGL on video: skeleton or heatmap."},
+    )
+    stream_config: str = field(
+        default="{}",
+        metadata={"help": "With a stream: fields of its configuration and processor, as JSON or as a YAML mapping."},
+    )
+
     def __post_init__(self) -> None:
+        _choose("stream", self.stream, (None, "skeleton", "heatmap"))
+        if self.stream is None and json.loads(self.stream_config):
+            raise ValueError("stream_config is given but no stream; name one, e.g. stream: skeleton")
         if self.backbone and json.loads(self.vision_config):
             raise ValueError(
                 f"vision_config is given beside the backbone {self.backbone}, whose own configuration decides what "
@@ -221,6 +234,23 @@ class FGSGLTrainingArguments(TrainingArguments):
             "micro-batches of one optimizer step) or bank (all distinct sentences of the training set)."
         },
     )
+    class_balance: str = field(
+        default="none",
+        metadata={
+            "help": "Rare classes in L_cls: none, square_root, inverse, effective_number, focal or logit_adjustment."
+        },
+    )
+    class_balance_clip: float | None = field(
+        default=None, metadata={"help": "square_root: how many times a rare class may weigh the most frequent one."}
+    )
+    semantic_loss: str = field(
+        default="none",
+        metadata={"help": "Streams: draw clips to their class's sentence: none, orthogonal or plain (JSSEL)."},
+    )
+    lambda_semantic: float = field(default=1.0, metadata={"help": "Weight of the semantic loss (JSSEL: 20, plain)."})
+    semantic_off_diagonal: float = field(
+        default=0.0, metadata={"help": "orthogonal: weight of the penalty on cosines with the other classes' targets."}
+    )
     vision_tuning: str = field(
         default="lora", metadata={"help": "Vision encoder: lora (the paper), full (small, from scratch) or frozen."}
     )
@@ -271,6 +301,8 @@ class FGSGLTrainingArguments(TrainingArguments):
                 "its way is no complete checkpoint, and its optimizer state is nobody else's business"
             )
         _choose("fg_negatives", self.fg_negatives, ("batch", "global", "bank"))
+        _choose("class_balance", self.class_balance, KINDS)
+        _choose("semantic_loss", self.semantic_loss, ("none", "orthogonal", "plain"))
         _choose("vision_tuning", self.vision_tuning, ("lora", "full", "frozen"))
         _choose("mlp_tuning", self.mlp_tuning, ("projector", "vit_mlp"))
         _choose("adapter_dtype", self.adapter_dtype, ("float32", "bfloat16"))
@@ -352,6 +384,10 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         near = difflib.get_close_matches(rest[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see --help for all of them"
         raise ValueError(f"{rest[0]} is no setting of train_fgsgl.py (recipe {recipe} or command line){hint}")
+    if training.semantic_loss != "none" and model.stream is None:
+        raise ValueError(
+            f"semantic_loss is {training.semantic_loss!r}, which FG-SGL itself does not have: it has L_cp"
+        )
     return model, data, training, recipe
 
 

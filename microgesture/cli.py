@@ -105,12 +105,15 @@ def check(args: argparse.Namespace) -> int:
 
 def load_pipeline(checkpoint: Path, device: Any) -> Any:
     """The pipeline over a checkpoint in a folder, with the code of this installation."""
+    from microgesture.streams.evaluation import stream_of
     from modeling_fgsgl import FGSGLForVideoClassification
     from pipeline_fgsgl import FGSGLPipeline
     from processing_fgsgl import FGSGLProcessor
 
     if not (checkpoint / "config.json").is_file():
         raise FileNotFoundError(f"{checkpoint} is no folder with a trained checkpoint: it has no config.json")
+    if stream := stream_of(checkpoint):
+        raise ValueError(f"{checkpoint} is a {stream} stream, which reads keypoints and no video: see its README.md")
     model = FGSGLForVideoClassification.from_pretrained(checkpoint, local_files_only=True).to(device)
     processor = FGSGLProcessor.from_pretrained(checkpoint, local_files_only=True)
     return FGSGLPipeline(model, feature_extractor=processor, device=device)
@@ -140,6 +143,29 @@ def fit_spotting(args: argparse.Namespace) -> None:
     pipe.model.save_pretrained(args.checkpoint)
     write_text(args.checkpoint / spotting.FILE, json.dumps(result, indent=1) + "\n")
     print(spotting.report(result))
+
+
+def fuse(args: argparse.Namespace) -> None:
+    """Fuses checkpoints by their score files."""
+    import json
+
+    from microgesture.data.clips import write_text
+    from microgesture.evaluation.score_file import score_path, scores_of
+    from microgesture.streams import fusion
+
+    split = args.split or args.on
+    short = [run.resolve().name for run in args.runs]
+    names = short if len(set(short)) == len(short) else [str(run) for run in args.runs]
+    fitted, reported = (fusion.align([scores_of(run, part) for run in args.runs], names) for part in (args.on, split))
+    found = fusion.report(fitted, reported, names, args.metric)
+    text = fusion.format_report(found).splitlines()
+    print("\n".join(text if args.report else text[: len(names) + 3]))
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        path = score_path(args.out, split)
+        fusion.fuse(reported, fusion.fit(fitted, names, args.metric)).save(path)
+        write_text(args.out / f"fusion_{split}.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        print(f"scores of every clip: {path}")
 
 
 def add_annotate(commands: Any) -> None:
@@ -226,6 +252,19 @@ def parser() -> argparse.ArgumentParser:
     look_over.add_argument("--decode", action="store_true", help="also decode every clip: finds damage and stillness")
     look_over.add_argument("--json", type=Path, help="also write the report to this file")
     look_over.set_defaults(run=check)
+    vote = commands.add_parser(
+        "fuse",
+        help="fuse trained checkpoints by their scores",
+        description="Fuses checkpoints of any kind by the scores that evaluate_fgsgl.py wrote: a temperature for "
+        "each, then a weighted vote. Both are fitted on the split of --on; evaluate each checkpoint on it first.",
+    )
+    vote.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of evaluated checkpoints")
+    vote.add_argument("--on", default="validation", metavar="SPLIT", help="fit on this split (default: validation)")
+    vote.add_argument("--split", help="figures on this split (default: the one of --on, which says too much)")
+    vote.add_argument("--metric", choices=("top1", "macro_f1"), default="top1", help="what chooses the weights")
+    vote.add_argument("--report", action="store_true", help="also what is left without each of them")
+    vote.add_argument("--out", type=Path, metavar="DIR", help="write figures and the fused scores into this folder")
+    vote.set_defaults(run=fuse)
     add_predict(commands)
     add_annotate(commands)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")

@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from microgesture.data.clips import LEAK, write_text
+from microgesture.streams import card
 
 CARD_FILE = "README.md"
 PLACEHOLDER = "THIS_REPOSITORY"  # stands for the repository's name until the checkpoint is published
@@ -89,7 +90,9 @@ The method is that of
 ```
 
 Code and weights are a reimplementation and not the authors' own.
+"""
 
+_LICENCE = """\
 ## Licence
 
 Code and weights: Apache License 2.0. A published network that the run started from, and the data set, keep their own
@@ -128,26 +131,35 @@ def model_card(
     texts = config["category_texts"]
     labels = [name for _, name in sorted((int(number), name) for number, name in config["id2label"].items())]
     about = f", trained on {plain(record['dataset'])}" if record else ""
-    load = _LOAD.format(repo=repo) if base is None else _LOAD_ADAPTER.format(repo=repo, base=base[0], revision=base[1])
+    stream = card.stream_name(config)
+    plain_load = card.LOAD if stream else _LOAD
+    load = (
+        plain_load.format(repo=repo)
+        if base is None
+        else _LOAD_ADAPTER.format(repo=repo, base=base[0], revision=base[1])
+    )
     classes = zip(range(len(labels)), labels, texts or [""] * len(labels), strict=True)
     body = [
-        f"# FG-SGL{about}",
-        f"Tells {len(labels)} gestures apart in short video clips, after *FG-SGL: Fine-Grained Semantic Guidance "
+        f"# {stream.capitalize()} stream{about}" if stream else f"# FG-SGL{about}",
+        card.introduction(stream, len(labels))
+        if stream
+        else f"Tells {len(labels)} gestures apart in short video clips, after *FG-SGL: Fine-Grained Semantic Guidance "
         "Learning via Motion Process Decomposition for Micro-Gesture Recognition* (arXiv 2603.16269).",
         load + "`trust_remote_code` runs the Python files of the repository named there; look at them first.",
         _USE,
         *(_training(record) if record else ["No record of a training run comes with these weights."]),
         "## Classes",
         table(("id", "class", "category sentence"), classes),
-        _CITATION,
+        card.CITATION if stream else _CITATION,
+        _LICENCE,
     ]
-    head = _metadata(record, base).to_yaml()
+    head = _metadata(record, base, stream).to_yaml()
     text = f"---\n{head}\n---\n\n" + "\n\n".join(part.strip() for part in body) + "\n"
     ModelCard(text)  # raises where the head is not what the Hub reads
     return text
 
 
-def _metadata(record: dict[str, Any] | None, base: tuple[str, str] | None) -> ModelCardData:
+def _metadata(record: dict[str, Any] | None, base: tuple[str, str] | None, stream: str | None = None) -> ModelCardData:
     results = []
     backbone = record.get("backbone") if record else None
     if record and record["validation"]:
@@ -177,10 +189,17 @@ def _metadata(record: dict[str, Any] | None, base: tuple[str, str] | None) -> Mo
         license="apache-2.0",
         library_name="peft" if base else "transformers",
         pipeline_tag="video-classification",
-        tags=["micro-gesture", "fg-sgl", "video-classification", *(["lora"] if base else [])],
+        tags=[
+            "micro-gesture",
+            *([stream, "keypoints"] if stream else ["fg-sgl"]),
+            "video-classification",
+            *(["lora"] if base else []),
+        ],
         base_model=base[0] if base else backbone,
         base_model_relation="adapter" if base else "finetune" if backbone else None,
-        model_name=f"FG-SGL on {record['dataset']}" if results and record else None,
+        model_name=f"{f'{stream} stream' if stream else 'FG-SGL'} on {record['dataset']}"
+        if results and record
+        else None,
         eval_results=results or None,
     )
 

@@ -18,6 +18,7 @@ RECORDED_ARGUMENTS = (
     "max_grad_norm", "lr_scheduler_type", "warmup_steps", "bf16", "seed", "lambda_fg", "lambda_cp", "temperature",
     "fg_sa", "cp_a", "ml_co", "ml_co_order", "stage2_start", "fg_loss", "fg_negatives", "fg_sentences",
     "vision_tuning", "mlp_tuning", "lora_r", "lora_alpha", "lora_dropout", "adapter_dtype", "matmul_precision",
+    "class_balance", "class_balance_clip", "semantic_loss", "lambda_semantic", "semantic_off_diagonal",
 )  # fmt: skip
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "peft", "deepspeed", "av", "numpy")
 
@@ -34,7 +35,7 @@ def stage_losses(log_history: list[dict[str, Any]]) -> dict[str, dict[str, float
     ends: dict[str, dict[str, float]] = {}
     for entry in log_history:
         if "stage" in entry and "loss" in entry:
-            names = ("loss", "cls", "cp", "fg", "fg_without_negative")
+            names = ("loss", "cls", "cp", "fg", "fg_without_negative", "sem")
             ends[f"stage {entry['stage']}"] = {name: entry[name] for name in names if name in entry}
     return ends
 

@@ -18,6 +18,7 @@ from microgesture.data.clip_dataset import ClipDataset, collate
 from microgesture.evaluation.metrics import score_metrics
 from microgesture.failures import LossWatch, explained_out_of_memory
 from microgesture.losses.attributes import attribute_nce
+from microgesture.losses.class_balance import balanced_cross_entropy
 from microgesture.losses.contrastive import info_nce, prototype_nce
 from microgesture.negatives import StepShare, share_step
 from microgesture.resumable_trainer import ResumableTrainer
@@ -58,6 +59,8 @@ class FGSGLTrainer(ResumableTrainer):
         kwargs.setdefault("data_collator", collate)
         super().__init__(compute_metrics=self._metrics, **kwargs)
         self.class_names = class_names
+        labels = torch.tensor(getattr(self.train_dataset, "labels", []), dtype=torch.long)
+        self.class_counts = torch.bincount(labels, minlength=len(class_names)).tolist()  # for `class_balance`
         self.sentence_table = sentence_table.to(self.args.device)
         self.sentence_words = None if sentence_words is None else sentence_words.to(self.args.device)
         if self.args.fg_sentences > len(sentence_table):
@@ -119,14 +122,11 @@ class FGSGLTrainer(ResumableTrainer):
     ) -> Any:
         """Eq. 3 in training; the cross-entropy alone, on un-augmented clips, in evaluation."""
         if not model.training:
-            outputs = model(pixel_values=self._pixels(inputs))
+            outputs = self._forward(model, inputs)
             loss = F.cross_entropy(outputs.logits.float(), inputs["labels"])
             return (loss, outputs) if return_outputs else loss
         share: StepShare = inputs["share"]
-        outputs = model(
-            pixel_values=self._pixels(inputs),
-            fine_texts=self._fine_texts(share) if "fg" in self.args.terms else None,
-        )
+        outputs = self._forward(model, inputs)
         terms = self._terms(outputs, inputs["labels"], share)
         self._record(terms)
         total = torch.stack([weight * terms[name] for name, weight in self.term_weights.items()]).sum()
@@ -145,6 +145,11 @@ class FGSGLTrainer(ResumableTrainer):
         self._watch.clear()
         return norm
 
+    def _forward(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Any:
+        wanted = model.training and "fg" in self.args.terms
+        texts = self._fine_texts(inputs["share"]) if wanted else None
+        return model(pixel_values=self._pixels(inputs), fine_texts=texts)
+
     def _pixels(self, inputs: dict[str, Any]) -> torch.Tensor:
         frames = inputs["pixel_values"]
         if "flipped" in inputs:
@@ -155,7 +160,9 @@ class FGSGLTrainer(ResumableTrainer):
 
     def _terms(self, outputs: Any, labels: torch.Tensor, share: StepShare) -> dict[str, torch.Tensor]:
         temperature = self.args.temperature
-        terms = {"cls": F.cross_entropy(outputs.logits.float(), labels) * share.clip_weight}
+        a, counts = self.args, self.class_counts
+        cls = balanced_cross_entropy(a.class_balance, outputs.logits.float(), labels, counts, a.class_balance_clip)
+        terms = {"cls": cls * share.clip_weight}
         if "cp" in self.args.terms:
             terms["cp"] = share.clip_weight * prototype_nce(
                 outputs.class_embeds, outputs.category_embeds, labels, temperature

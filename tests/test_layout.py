@@ -21,9 +21,11 @@ HUB = {
     "pipeline_fgsgl": {"configuration_fgsgl", "explain_fgsgl", "spotting_fgsgl", "video_fgsgl"},
 }
 ENTRIES = {"train_fgsgl", "evaluate_fgsgl"}
-PURE = {"microgesture/losses/contrastive.py", "microgesture/schedule.py"}
+PURE = {f"microgesture/losses/{name}.py" for name in ("class_balance", "contrastive", "orthogonal")}
+PURE |= {"microgesture/schedule.py"}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("metrics", "class_groups", "comparison", "segments")}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("coefficients", "span_matching")}
+STREAM_FILES = sorted(p for p in (ROOT / "microgesture" / "streams").glob("*/*_*.py") if p.stem != "__init__")
 PACKAGE = sorted(p for p in (ROOT / "microgesture").rglob("*.py"))
 
 
@@ -57,6 +59,17 @@ def test_the_data_folder_never_hides_the_library() -> None:
 def test_hub_files_import_siblings_only(name: str) -> None:
     ours = roots(imported(ROOT / f"{name}.py")) & (set(HUB) | ENTRIES | {"microgesture"})
     assert ours == HUB[name]
+
+
+@pytest.mark.parametrize("path", STREAM_FILES, ids=lambda p: p.stem)
+def test_hub_files_of_a_stream_import_siblings_of_their_own_folder_only(path: Path) -> None:
+    nodes = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    siblings = {node.module for node in nodes if node.level == 1}
+    assert siblings <= {p.stem for p in path.parent.glob("*.py")}
+    assert not [node.module for node in nodes if node.level > 1]
+    assert not roots(imported(path) - siblings) & (set(HUB) | ENTRIES | {"microgesture"})
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=lambda p: str(p.relative_to(ROOT)))

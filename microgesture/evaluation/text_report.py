@@ -23,14 +23,16 @@ def format_result(result: dict[str, Any], details: bool = False) -> str:
     lines += [f"  LEAK: {LEAK}"] if result.get("leak") else []
     if result["official_overlap"]:
         lines.append(f"  people of one split are seen in another as published: {result['official_overlap']}")
-    rows = {"FG-SGL": figures, **result["baselines"]}
+    rows = {result.get("model", "FG-SGL"): figures, **result["baselines"]}
     width = max(len(name) for name in rows)
     lines += [f"  {name:<{width}}  {summary(row)}" for name, row in rows.items()]
     lines.append(f"  {_classes(figures)}")
     for column, groups in result["groups"].items():
         lines.append(f"  by {column}: " + ", ".join(f"{v} {g['correct']}/{g['total']}" for v, g in groups.items()))
     lines += _class_groups(result["class_groups"])
-    lines += ["", *_calibration(result["calibration"], details), "", *_text(result["text"])]
+    lines += ["", *_calibration(result["calibration"], details)]
+    if "text" in result:  # a stream reads no sentences
+        lines += ["", *_text(result["text"])]
     lines += _comparisons(result["comparisons"])
     return "\n".join([*lines, *(["", format_table(figures)] if details else [])])
 

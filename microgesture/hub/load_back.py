@@ -89,14 +89,20 @@ def model_answers(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
     model.eval()
     config = model.config
     generator = torch.Generator().manual_seed(SEED)
+    settings = {"precision": max(torch.finfo(parameter.dtype).eps for parameter in model.parameters())}
+    if "keypoints" in processor.model_input_names:  # a stream
+        points = torch.rand(2, 1, config.num_frames, len(config.joints), config.dimensions + 1, generator=generator)
+        with torch.inference_mode():
+            out = model(keypoints=points)
+        settings |= {name: getattr(config, name) for name in ("id2label", "category_texts", "joints", "bones")}
+        return {name: out[name].float() for name in ("logits", "pooled")}, settings
     shape = (2, config.num_frames, 3, config.image_size, config.image_size)
     frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     with torch.inference_mode():
         out = model(pixel_values=processor.normalize(frames))
         tensors = {name: out[name] for name in ("logits", "fine_embeds", "class_embeds", "category_embeds")}
         tensors["words"] = model.base_model.fine_text_proj.project_prototypes()
-    settings = {name: getattr(config, name) for name in ("id2label", "category_texts", "attribute_words")}
-    settings["precision"] = max(torch.finfo(parameter.dtype).eps for parameter in model.parameters())
+    settings |= {name: getattr(config, name) for name in ("id2label", "category_texts", "attribute_words")}
     return {name: value.float() for name, value in tensors.items()}, settings
 
 

@@ -1,0 +1,126 @@
+"""All figures of a stream's checkpoint on a split, as `evaluate_fgsgl.py` writes them for FG-SGL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+
+from microgesture.data import load
+from microgesture.data.clip_dataset import collate
+from microgesture.data.clips import DatasetInfo, write_text
+from microgesture.evaluation.baselines import linear_predictions, majority_baseline
+from microgesture.evaluation.metrics import classification_metrics
+from microgesture.evaluation.results import comparisons, split_results
+from microgesture.evaluation.score_file import Scores, score_path, scores_of, weights_digest
+from microgesture.run_record import RECORD_FILE
+from microgesture.streams.build import STREAMS
+from microgesture.streams.keypoint_clips import KeypointDataset
+
+BASELINE_FRAMES = 16
+
+AsScores = Callable[[Path, DatasetInfo, str, datasets.Dataset, torch.Tensor], Scores]
+
+
+def stream_of(checkpoint: Path) -> str | None:
+    """The stream that a checkpoint's configuration names; `None` for FG-SGL."""
+    path = checkpoint / "config.json"
+    kind = json.loads(path.read_text(encoding="utf-8")).get("model_type") if path.is_file() else None
+    return next((name for name, (config, _, _) in STREAMS.items() if config.model_type == kind), None)
+
+
+def evaluate_stream(
+    checkpoint: Path,
+    dataset: Path,
+    split: str,
+    baselines: bool,
+    others: list[Path],
+    as_scores: AsScores,
+    state: Any,
+    batch_size: int = 16,
+) -> dict[str, Any]:
+    """All figures of a stream's checkpoint; the first process writes them and the scores into its folder.
+
+    Args:
+        checkpoint: The checkpoint's folder.
+        dataset: A data set folder.
+        split: Name of the split.
+        baselines: Also the majority class, and a linear model on the normalised points, trained on the split `train`.
+        others: Checkpoints that were evaluated on this split before, to compare with.
+        as_scores: Names the clips of a split's logits.
+        state: The processes; each computes all clips, because keypoints are few numbers.
+        batch_size: Clips per forward.
+
+    Returns:
+        As `evaluate_fgsgl.evaluate`, with the stream's name under `model`, and without `text`.
+
+    Raises:
+        ValueError: A split is not there, the checkpoint was trained on other classes or another layout, or one to
+            compare with was evaluated on other clips.
+        FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
+    """
+    name = str(stream_of(checkpoint))
+    data, info = load(dataset), DatasetInfo.read(dataset)
+    tuning = ["validation"] if split != "validation" and "validation" in data else []
+    for wanted in (split, *(["train"] if baselines else [])):
+        if wanted not in data:
+            raise ValueError(f"{dataset} has no split {wanted!r}; it has: {', '.join(data)}")
+    to_compare = {str(other): scores_of(other, split) for other in others}
+    _, model_class, processor_class = STREAMS[name]
+    model = model_class.from_pretrained(checkpoint).eval().to(state.device)
+    processor = processor_class.from_pretrained(checkpoint)
+    known = [model.config.id2label[number] for number in range(model.config.num_labels)]
+    if known != info.names:
+        raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
+    clips = {
+        part: KeypointDataset(data[part], dataset / part, processor, model.config.pairs) for part in (split, *tuning)
+    }
+    scores, *validation = (
+        as_scores(dataset, info, part, data[part], predict(model, clips[part], batch_size))
+        for part in (split, *tuning)
+    )
+    train = data.get("train")
+    columns = {column: data[split][column] for column in ("subject",)}
+    result: dict[str, Any] = {"model": f"{name} stream", "split": split, "official_overlap": info.official_overlap}
+    labels = None if train is None else train["label"]
+    result |= split_results(scores, info, columns, labels, validation[0] if validation else None)
+    result["baselines"] = {}
+    if baselines:
+        sampler = processor_class(
+            **{n: getattr(processor, n) for n in ("joints", "bones", "dimensions")}, num_frames=BASELINE_FRAMES
+        )
+        both = [KeypointDataset(data[part], dataset / part, sampler, []) for part in ("train", split)]
+        result["baselines"] = baseline_metrics(both[0], both[1], info.names)
+    result["comparisons"] = comparisons(scores, to_compare)
+    record = checkpoint / RECORD_FILE
+    if info.leak or (record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("leak")):
+        result["leak"] = True
+    if state.is_main_process:
+        replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
+        write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    state.wait_for_everyone()
+    return result
+
+
+@torch.inference_mode()
+def predict(model: Any, clips: KeypointDataset, batch_size: int = 16) -> torch.Tensor:
+    """Logits of every clip, `(N, C)`, float32, on the CPU."""
+    loader = torch.utils.data.DataLoader(clips, batch_size=batch_size, collate_fn=collate)
+    rows = [model(keypoints=batch["keypoints"].to(model.device)).logits.float().cpu() for batch in loader]
+    return torch.cat(rows)
+
+
+def baseline_metrics(train: KeypointDataset, test: KeypointDataset, names: list[str]) -> dict[str, Any]:
+    """The majority class, and a linear model on the points of evenly spaced frames."""
+    rows = [np.stack([clips[i]["keypoints"].flatten().numpy() for i in range(len(clips))]) for clips in (train, test)]
+    predicted = {
+        "majority class": majority_baseline(train.labels, len(test)),
+        "linear model, points": linear_predictions(rows[0], train.labels, rows[1]),
+    }
+    return {name: classification_metrics(p, test.labels, names) for name, p in predicted.items()}

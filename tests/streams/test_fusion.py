@@ -1,0 +1,186 @@
+"""Fusion: closed forms, what is fitted where, refusals, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from microgesture import cli
+from microgesture.evaluation.calibration import fit_temperature
+from microgesture.evaluation.metrics import classification_metrics
+from microgesture.evaluation.score_file import Scores, score_path, weights_digest
+from microgesture.streams import fusion
+
+C = 5
+
+
+def scores(good: float, seed: int, split: str = "validation", N: int = 300, sure: float = 1.0) -> Scores:
+    """A model that is right where its noise lets it; all models of a split see the same clips."""
+    labels = np.random.default_rng([len(split)]).integers(0, C, N)
+    logits = np.random.default_rng([seed, len(split)]).normal(size=(N, C)) + good * np.eye(C)[labels]
+    clips = tuple(f"{split}/{n}.mp4" for n in range(N))
+    subjects = tuple(str(n % 3) for n in range(N))
+    return Scores("set", split, tuple("abcde"), clips, subjects, labels, (sure * logits).astype(np.float32))
+
+
+def test_the_vote_is_the_formula() -> None:
+    models = [scores(1, 0, N=4), scores(2, 1, N=4)]
+    fitted = fusion.Fusion(("x", "y"), (2.0, 0.5), (0.3, 0.7), "top1")
+    fused = fusion.fuse(models, fitted)
+    expected = 0.3 * softmax(models[0].logits / 2, 1) + 0.7 * softmax(models[1].logits / 0.5, 1)
+    np.testing.assert_allclose(softmax(fused.logits, 1), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(fused.logits).sum(1), 1, rtol=1e-5)  # so temperature 1 is the right one
+
+
+@pytest.mark.parametrize("streams", [2, 3, 5])
+def test_the_grid_is_even_whole_and_within_its_limit(streams: int) -> None:
+    grid = fusion.simplex(streams)
+    assert len(grid) <= fusion.MOST_POINTS
+    np.testing.assert_allclose(grid.sum(1), 1)
+    assert grid.min() == 0
+    assert grid.max() == 1
+    steps = round(1 / grid[grid > 0].min())
+    assert len(np.unique(grid, axis=0)) == len(grid) == comb(steps + streams - 1, streams - 1)
+
+
+def test_temperatures_are_those_of_each_stream_by_itself() -> None:
+    models = [scores(2, 0, sure=5.0), scores(2, 1, sure=0.2)]
+    fitted = fusion.fit(models, ["x", "y"])
+    assert fitted.temperatures == tuple(fit_temperature(m.logits, m.labels) for m in models)
+    assert fitted.temperatures[0] > 2 > 1 > fitted.temperatures[1]
+
+
+def test_noise_gets_no_weight_and_a_copy_changes_nothing() -> None:
+    good, noise = scores(4, 0), scores(0, 1)
+    fitted = fusion.fit([good, noise], ["good", "noise"])
+    assert fitted.weights[0] > 0.6
+    rows = fusion.report([good, noise], [scores(4, 0, "test"), scores(0, 1, "test")], ["good", "noise"])
+    assert rows["fused"]["correct"] >= rows["streams"]["good"]["correct"] - 3
+    twin = fusion.report([good, good], [good, good], ["one", "two"])
+    assert twin["fused"]["correct"] == twin["streams"]["one"]["correct"] == twin["without"]["one"]["correct"]
+
+
+def test_two_that_err_apart_are_better_together() -> None:
+    names = ["x", "y", "z"]
+    validation, test = ([scores(2, n, split) for n in range(3)] for split in ("validation", "test"))
+    rows = fusion.report(validation, test, names)
+    alone = max(row["correct"] for row in rows["streams"].values())
+    assert rows["fused"]["correct"] > alone + 20
+    for name, row in rows["without"].items():
+        assert alone < row["correct"] < rows["fused"]["correct"], name
+    assert (rows["fitted_on"], rows["split"]) == ("validation", "test")
+
+
+def test_nothing_of_the_reported_split_is_fitted() -> None:
+    validation = [scores(2, 0), scores(1, 1)]
+    test = [scores(2, 0, "test"), scores(1, 1, "test")]
+    shuffled = [replace(s, labels=np.roll(s.labels, 7)) for s in test]
+    first, second = (fusion.report(validation, split, ["x", "y"]) for split in (test, shuffled))
+    for name in ("x", "y"):
+        for field in ("temperature", "weight"):
+            assert first["streams"][name][field] == second["streams"][name][field]
+
+
+def test_overconfidence_goes_down() -> None:
+    models = {split: [scores(2, n, split, sure=6.0) for n in range(2)] for split in ("validation", "test")}
+    rows = fusion.report(models["validation"], models["test"], ["x", "y"])
+    for row in rows["streams"].values():
+        assert row["ece"] < row["ece_before"] / 2
+
+
+@pytest.mark.parametrize("metric", fusion.METRICS)
+def test_the_metric_is_that_of_the_evaluation(metric: str) -> None:
+    few = replace(scores(1, 3, N=12), labels=np.array([0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]))  # no clip of class 4
+    p = fusion.probabilities(few, 1.0)
+    figures = classification_metrics(p.argmax(1), few.labels, list(few.classes))
+    assert fusion._value(p, few.labels, metric) == pytest.approx(figures[metric])
+    assert fusion.fit([few, few], ["x", "y"], metric).metric == metric
+
+
+def test_rows_are_brought_into_one_order() -> None:
+    first, second = scores(2, 0), scores(1, 1)
+    order = np.random.default_rng(0).permutation(300)
+    mixed = replace(
+        second, clips=tuple(second.clips[i] for i in order), subjects=tuple(second.subjects[i] for i in order),
+        labels=second.labels[order], logits=second.logits[order],
+    )  # fmt: skip
+    aligned = fusion.align([first, mixed], ["x", "y"])
+    assert aligned[1].clips == first.clips
+    np.testing.assert_array_equal(aligned[1].logits, second.logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: replace(s, classes=("a", "b", "c", "d", "f")), "x and y cannot be fused: .* other classes"),
+        (
+            lambda s: replace(s, classes=("b", "a", "c", "d", "e")),
+            "x and y cannot be fused: their classes stand in another order",
+        ),
+        (lambda s: replace(s, clips=("other", *s.clips[1:])), "x and y cannot be fused: .* other clips"),
+        (lambda s: replace(s, labels=(s.labels + 1) % C), "x and y cannot be fused: .* different labels"),
+        (lambda s: replace(s, split="test"), "x was scored on set/validation, and y on set/test"),
+        (lambda s: replace(s, dataset="other"), "and y on other/validation"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_by_name(change, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fusion.align([scores(1, 0), change(scores(1, 1))], ["x", "y"])
+
+
+def test_other_refusals() -> None:
+    one = scores(1, 0)
+    with pytest.raises(ValueError, match="two or more different checkpoints"):
+        fusion.align([one], ["x"])
+    with pytest.raises(ValueError, match="two or more different checkpoints"):
+        fusion.align([one, one], ["x", "x"])
+    with pytest.raises(ValueError, match="metric is 'loss'"):
+        fusion.fit([one, one], ["x", "y"], "loss")
+    with pytest.raises(ValueError, match="200 streams are too many"):
+        fusion.simplex(200)
+
+
+# ---- the command -------------------------------------------------------------------------------------------------
+
+
+def runs(folder: Path, splits=("validation", "test")) -> list[str]:
+    for number, name in enumerate(("skeleton", "heatmap")):
+        (folder / name).mkdir()
+        for split in splits:
+            made = scores(2, number, split)
+            replace(made, weights=weights(folder / name)).save(score_path(folder / name, split))
+    return [str(folder / "skeleton"), str(folder / "heatmap")]
+
+
+def weights(folder: Path) -> str:
+    return weights_digest(folder)
+
+
+def test_the_command_writes_figures_and_a_score_file(tmp_path, capsys) -> None:
+    out = tmp_path / "fused"
+    argv = ["fuse", *runs(tmp_path), "--on", "validation", "--split", "test", "--report", "--out", str(out)]
+    assert cli.main(argv) == 0
+    printed = capsys.readouterr().out
+    for text in ("temperatures and weights from validation", "figures on test", "skeleton", "heatmap", "it brings"):
+        assert text in printed
+    assert "too good" not in printed
+    result = json.loads((out / "fusion_test.json").read_text())
+    fused = Scores.read(score_path(out, "test"))
+    assert int((fused.logits.argmax(1) == fused.labels).sum()) == result["fused"]["correct"]
+
+
+def test_figures_on_the_split_that_was_fitted_say_so(tmp_path, capsys) -> None:
+    argv = runs(tmp_path, splits=("validation",))
+    assert cli.main(["fuse", *argv, "--on", "validation", "--report"]) == 0
+    assert "the same clips: too good to be reported" in capsys.readouterr().out
+    assert cli.main(["fuse", *argv, "--split", "test"]) == 1
+    assert (
+        "scores_test.safetensors does not exist: evaluate that checkpoint on that split first"
+        in capsys.readouterr().err
+    )
