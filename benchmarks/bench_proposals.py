@@ -4,8 +4,8 @@
 
 SOURCE is the raw folder of UTD-MHAD (default: ../shared/data/utd_mhad beside the repository); its FG-Text is that of
 the classes (datasets/utd_mhad/labels.json), one record for all clips of a class. The rules were made on the people of
-`development` (UTD-MHAD: subjects 1, 3, 5, looked over on 7; synthetic: the training people of the full size, at most
-40 clips of a class) and frozen before `test` (subjects 2 and 4; the test people) was run. Synthetic keypoints are
+`development` (UTD-MHAD: subjects 1, 3, 5, 7; synthetic: the training people of the full size, at most 40 clips of a
+class) and frozen before `test` (subjects 2 and 4; the test people) was run. Synthetic keypoints are
 those of the figure before it is painted; jitter is white, 2 pixels of 448 (standard deviation) for every joint and
 frame, and each joint is missing in 10 % of the frames. Prints Markdown: clips counted exactly, beside the most
 frequent word of the measured clips, and a draw from their words. The synthetic set names neither the sense of a circle

@@ -24,7 +24,10 @@ ROUND = 0.4  # a circle's smaller extent over its larger one; below it is a line
 TURNS = 0.8  # turns about its middle that make a circle
 SMOOTH = 0.7  # share of all turning that is to one side in a circle; that of a swing cancels
 FRONTAL = 0.6  # share of a circle's whole size that it has in the frontal plane
-WITH_WAYS = 0.75  # turns of the heading that make a circle together with the ways out and back; those alone make 0.5
+LIFTED = 0.2  # share of its height above which a hand has left its rest, and from which its turns count
+UP = 0.3  # share of its height above which a hand works
+WHOLE_TURN = 0.9  # turns of the heading to one side in a circle; out, across and back turn by 0.6 to 0.8
+STEP = 0.05  # share of its extent in which a path is walked to see its heading, whatever the tempo
 
 
 @dataclass(frozen=True)
@@ -99,26 +102,72 @@ def course_of(path: Array) -> Course:
     return Course("back_and_forth", net, size, strokes, turns, roundness, 1 - gain / ONE_WAY)
 
 
+def stroke_of(path: Array) -> Array:
+    """The way of a hand that is lifted from its rest and does one thing there.
+
+    To the side and in depth it is the longest stretch while the hand is up. Upward it is half of the hand's height:
+    the other half only brings the hand to where it works. So out, across and back goes across however the hand is
+    lifted and lowered, and how fast it goes does not matter.
+    """
+    up = path[_above(path, UP)]
+    there = (up - np.minimum.accumulate(up)).max(0)
+    back = (np.maximum.accumulate(up) - up).max(0)
+    way = np.where(there >= back, there, -back)
+    way[1] = np.ptp(path[:, 1]) / 2
+    return way
+
+
 def circle_of(path: Array) -> Course | None:
-    """The circle in a path that also holds the ways out and back, which turn by half a turn themselves."""
-    size = float(np.ptp(path[:, :2], axis=0).max()) if len(path) > 2 else 0.0
-    turns, clear = _circle(path, size) if size > STILL else (0.0, 0.0)
-    if clear <= 0 or abs(_turning_of_heading(path)[0]) < WITH_WAYS:
+    """The circle in a path that also holds the ways out and back; `None` where it is less than a whole turn."""
+    lifted = path[_above(path, LIFTED)]
+    size = float(np.ptp(lifted[:, :2], axis=0).max())
+    if size < STILL:
         return None
-    return Course("circular", path[-1] - path[0], size, 2, turns, 1.0, clear / 2)
+    turns, roundness = _turns_about_middle(lifted), _frontal(lifted)[1]
+    across, _, deep = np.abs(stroke_of(path))
+    whole = _turn_to_one_side(lifted, STEP * size) / WHOLE_TURN
+    clear = min(whole, roundness / ROUND, abs(turns) / TURNS, across / max(deep, 1e-9)) - 1
+    if clear <= 0:
+        return None
+    return Course("circular", path[-1] - path[0], size, 2, turns, roundness, min(1.0, 2 * clear))
+
+
+def _above(path: Array, share: float) -> slice:
+    """From when a hand first is above this share of its height until it last is."""
+    height = path[:, 1] - path[:, 1].min()
+    above = np.flatnonzero(height >= share * height.max())
+    return slice(int(above[0]), int(above[-1]) + 1)
+
+
+def _turn_to_one_side(path: Array, step: float) -> float:
+    """The most turns by which the heading turns to one side in the frontal plane, walked in equal steps."""
+    places = [path[0, :2]]
+    for place in path[:, :2]:
+        if np.linalg.norm(place - places[-1]) >= step:
+            places.append(place)
+    x, y = np.diff(np.array(places), axis=0).T
+    heading = np.unwrap(np.arctan2(y, x)) / (2 * np.pi)
+    left = heading - np.minimum.accumulate(heading)
+    right = np.maximum.accumulate(heading) - heading
+    return float(np.maximum(left, right).max(initial=0.0))
 
 
 def _circle(path: Array, size: float) -> tuple[float, float]:
     """Turns about the middle in the frontal plane, clockwise as the person sees it, and how clearly it is a circle."""
-    frontal = path[:, :2] - (path[:, :2].max(0) + path[:, :2].min(0)) / 2
-    angle = np.unwrap(np.arctan2(frontal[:, 1], frontal[:, 0]))
-    turns = float(angle[0] - angle[-1]) / (2 * np.pi)
+    turns = _turns_about_middle(path)
     turned, whole = _turning_of_heading(path)
     smooth = abs(turned) / max(whole, 1e-9)
     wide, roundness = _frontal(path)
     flat = wide / size / FRONTAL  # a circle in depth is none for who stands in front
     clear = min(roundness / ROUND, abs(turns) / TURNS, smooth / SMOOTH, flat) - 1
     return turns, min(1.0, 2 * clear)
+
+
+def _turns_about_middle(path: Array) -> float:
+    """Turns about the middle in the frontal plane, clockwise as the person sees it."""
+    frontal = path[:, :2] - (path[:, :2].max(0) + path[:, :2].min(0)) / 2
+    angle = np.unwrap(np.arctan2(frontal[:, 1], frontal[:, 0]))
+    return float(angle[0] - angle[-1]) / (2 * np.pi)
 
 
 def _turning_of_heading(path: Array) -> tuple[float, float]:

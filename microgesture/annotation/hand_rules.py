@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from microgesture.annotation.courses import (
-    AWAY,
     ROUND,
     STILL,
     Course,
     between_rests,
     circle_of,
     course_of,
+    stroke_of,
     word_of_way,
 )
 from microgesture.annotation.motion_features import RATE, Array, Body
@@ -25,9 +25,7 @@ from microgesture.annotation.who_moves import Mover
 
 SHORT = 0.7  # seconds; something shorter between the way out and the way back …
 MINOR = 0.5  # … and smaller is no movement of its own: the way out is the movement
-SINKING = 0.3  # share of the way out up to which a hand that sinks toward its rest is on its way back
-CARRIED = -0.5  # a hand lifted to here (below the shoulders) is only brought to where it works
-TOWARD = 0.5  # cosine of the angle (60°) within which a hand goes toward its rest
+ROUND_ONCE = 4  # half strokes of a circle, with what is left of the ways out and back; more is a wave
 ALONG = 0.7  # cosine of the angle (45°) within which a movement goes to the front
 RESTED = 0.5  # share of its time at a part for which a hand that comes to rest stays where it ends
 WHOLE_ARM = 0.8  # a movement that takes the arm along, and not only the hand
@@ -120,26 +118,24 @@ def _alternate(body: Body, span: slice) -> bool:
 
 def _movement(path: Array, first: int, last: int, course: Course, receiver: str, both: bool) -> Course:
     """What a hand does between its ways out and back, or the way out where that is all."""
-    rest, arrived = path[:3].mean(0), path[min(first, len(path) - 1)]
     in_air, one_way = receiver == "air", course.manner == "one_way"
     if not in_air and one_way and course.strokes == 1 and _stays(path[first:last]):
         return replace(course, manner="static", clear=0.5)
     if not first or course.manner == "circular":
         return course
-    if not both:
-        away = np.linalg.norm(path - rest, axis=-1)
-        far = np.flatnonzero(away > AWAY * away.max())
-        circle = circle_of(path[far[0] : far[-1] + 1])
+    if in_air and not both and course.strokes <= ROUND_ONCE:
+        circle = circle_of(path)
         if circle is not None:
             return circle
-    sinks = in_air and one_way and _cosine(course.way, rest - arrived) > TOWARD
-    back = sinks and course.size < SINKING * np.linalg.norm(arrived - rest)  # already the way back
     brief = last - first < SHORT * RATE and (course.manner == "static" or course.size < MINOR)
-    if not (back or brief):
+    if in_air and (one_way or brief):
+        way = stroke_of(path)
+        if not brief:
+            return replace(course, way=way)
+    elif brief:
+        way = path[first : max(first + 1, last)].mean(0) - path[:3].mean(0)
+    else:
         return course
-    way = path[first : max(first + 1, last)].mean(0) - rest
-    if in_air and way[1] > 0:
-        way[1] = max(0.0, way[1] + rest[1] - max(CARRIED, rest[1]))
     clear = word_of_way(way)[1]
     return Course("one_way", way, float(np.linalg.norm(way)), 2 if last < len(path) else 1, 0.0, 0.0, clear)
 

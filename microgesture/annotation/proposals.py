@@ -21,7 +21,8 @@ from microgesture.annotation.who_moves import SQUAT, Mover, knees_pass, leg_path
 from microgesture.data.fg_text import FGText
 from microgesture.data.keypoints import Layout
 
-CODER = "keypoint rules 1.0"
+RULES = "keypoint rules"
+CODER = f"{RULES} 1.1"
 UPRIGHT = 0.6  # share of the largest part of a trunk's way from which its height is the way: who sits also goes back
 KNEE_UP = 0.6  # share of its extent by which a knee that swings rises: legs are raised from standing
 LEAST_CLEAR = 0.05  # so that one doubt does not hide all else

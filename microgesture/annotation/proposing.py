@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from microgesture.annotation.motion_features import UnseenError
-from microgesture.annotation.proposals import CODER, propose
+from microgesture.annotation.proposals import RULES, propose
 from microgesture.annotation.records import Clip, CodedClip, read_lines, read_records
 from microgesture.data.check_keypoints import read_points
 from microgesture.data.clips import METADATA_FILE, DatasetInfo
@@ -96,9 +96,10 @@ def refuse_words_of_people(path: Path) -> None:
     if not path.exists():
         return
     try:
-        kept = sum(record.text.provenance != "model" or record.text.coder != CODER for record in read_records(path))
+        texts = [record.text for record in read_records(path)]
     except ValueError as error:
         raise FileExistsError(f"{path} exists and holds no records; name another file") from error
+    kept = sum(text.provenance != "model" or not str(text.coder).startswith(RULES) for text in texts)
     if kept:
         raise FileExistsError(
             f"{path} holds {kept} records that no rule wrote; they are not replaced: name another file"

@@ -94,11 +94,14 @@ def _places(body: Body, side: str) -> dict[str, Array]:
         shoulder, elbow, wrist = (joints[f"{other}_{name}"] for name in ("shoulder", "elbow", "wrist"))
         upper = [shoulder + part * (elbow - shoulder) for part in ARM[1:]]
         places["arm"] = np.stack([*upper, *(elbow + part * (wrist - elbow) for part in ARM[:3])], 1)
-    for name in ("left", "right"):
-        if f"{name}_hip" in joints and f"{name}_knee" in joints:
-            hip, knee = joints[f"{name}_hip"], joints[f"{name}_knee"]
-            # The right thigh takes the left one's place: a mistake, kept because the rules were measured with it.
-            places["leg"] = np.stack([hip + part * (knee - hip) for part in ARM], 1)
+    thighs = [
+        joints[f"{name}_hip"] + part * (joints[f"{name}_knee"] - joints[f"{name}_hip"])
+        for name in ("left", "right")
+        if f"{name}_hip" in joints and f"{name}_knee" in joints
+        for part in ARM
+    ]
+    if thighs:
+        places["leg"] = np.stack(thighs, 1)
     return places
 
 

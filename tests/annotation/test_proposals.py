@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from moving_people import at, circle, ease, out_and_back, person, still, swing
+from moving_people import RESTS, at, circle, ease, out_and_back, person, still, swing
 
 from microgesture.annotation.motion_features import UnseenError
 from microgesture.annotation.proposals import cannot_judge, propose
@@ -18,7 +18,7 @@ FACE = (0.1, 0.55, 0.35)
 
 def words(points, layout="kinect_20", fps=30.0, mirrored=False):
     text = propose(points, read_layout(layout), fps, mirrored)
-    assert (text.provenance, text.coder) == ("model", "keypoint rules 1.0")
+    assert (text.provenance, text.coder) == ("model", "keypoint rules 1.1")
     assert 0 < text.confidence <= 1
     return text.initiator, text.side, text.receiver, text.direction, text.motion_type
 
@@ -54,6 +54,42 @@ def test_at_the_face(layout, stroke, direction):
     assert (initiator, side, found) == ("hand", "right", direction)
     assert receiver in (("head",) if layout.startswith("kinect") else ("eyes", "face", "ear"))
     assert motion == ("touch" if direction == "static" else "scratch")
+
+
+@pytest.mark.parametrize("hand", ["left", "right"])
+@pytest.mark.parametrize("thigh", ["left", "right"])
+def test_each_hand_on_each_thigh(hand, thigh):
+    place = (0.2 if thigh == "right" else -0.2, -1.8, 0.1)
+    found = words(person("coco_17", **{hand: at(place, swing((0, 0.3, 0), 3), hand)}), "coco_17")
+    assert found[:3] == ("hand", hand, "leg")
+
+
+@pytest.mark.parametrize("layout", SEEN_TWO_WAYS)
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(-0.3, -0.3), (0.5, 0.5), (-0.3, 0.3), (0.3, -0.3), (0.5, -0.1)],
+    ids=["low", "high", "rising", "sinking", "sinking from high"],
+)
+def test_a_swipe_at_any_height(layout, start, end):
+    for near, far in ((0.9, -0.7), (-0.6, 1.1)):
+        for depth in (0.7, 1.2):
+            swipe = out_and_back((near, start, depth), (far, end, depth))
+            expected = ("arm", "right", "air", "left" if near > far else "right", "swipe")
+            for seconds in (1.2, 2.4, 4.0):
+                assert words(person(layout, swipe, seconds=seconds), layout) == expected
+
+
+@pytest.mark.parametrize("sense", [1, -1])
+def test_a_circle_that_begins_at_its_bottom_on_the_way_up(sense):
+    def way(u):
+        come = ease(4 * u - 0.4) * (1 - ease(4 * u - 2.8))
+        angle = 2 * np.pi * 1.25 * np.clip(2.2 * u - 0.6, 0, 1)
+        ring = 0.8 * np.stack([-sense * np.sin(angle), -np.cos(angle), 0 * u], -1)
+        rest = np.array(RESTS["right"])
+        return rest + come[:, None] * (np.array((0.65, 0.3, 1.0)) + ring - rest)
+
+    found = words(person(right=way))
+    assert found == ("hand", "right", "air", "clockwise" if sense > 0 else "counter_clockwise", "draw")
 
 
 def test_what_the_hand_passes_on_its_way_is_not_touched():

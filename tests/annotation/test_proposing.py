@@ -144,6 +144,8 @@ def test_a_table_of_people_is_not_replaced(folder, tmp_path, capsys):
     assert out.read_text() == "not a table"
     mine = tmp_path / "mine.jsonl"
     assert run(folder, mine) == run(folder, mine) == 0  # its own table is made anew
+    mine.write_text(mine.read_text().replace(CODER, "keypoint rules 1.0"))
+    assert run(folder, mine) == 0  # and so is that of earlier rules
     assert {record.text.coder for record in read_records(mine)} == {CODER}
     refuse_words_of_people(tmp_path / "new.jsonl")
 
