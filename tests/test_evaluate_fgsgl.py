@@ -266,9 +266,8 @@ def test_a_file_that_cannot_be_read_is_one_plain_line(trained, tmp_path, capsys)
     bad.write_bytes(b"")
     assert cli.main(["predict", str(trained), str(bad)]) == 1
     printed = capsys.readouterr().err
-    message = printed.splitlines()[-1]
-    assert message.startswith("microgesture: ")
-    assert "bad.mp4" in message
+    assert "bad.mp4: the file is empty (0 bytes). Copy or download the file again" in printed
+    assert "1 of 1 files failed" in printed
     assert "Traceback" not in printed
 
 

@@ -43,7 +43,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(tiny_arguments
     batches = process["micro_batches"]
     assert [len(batch["clip_ids"]) for batch in batches] == [2, 2]
     for batch in batches:
-        assert set(batch["terms"]) == {"loss", "cls", "cp", "fg", "fg_without_negative"}
+        assert set(batch["terms"]) == {"loss", "cls", "cp", "fg", "fg_keys", "fg_without_negative"}
         assert batch["clips"] == [f"{clip:03d}.mp4" for clip in batch["clip_ids"]]
         spoilt = bool(set(batch["clip_ids"]) & set(bad))
         assert (batch["terms"]["loss"] == "nan") is spoilt

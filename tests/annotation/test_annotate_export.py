@@ -12,6 +12,7 @@ from fg_cases import item, key
 from pympi import Elan
 
 import video_fgsgl
+from microgesture.annotation import media
 from microgesture.annotation.export import _layers, export, looks, sources
 from microgesture.annotation.key import KEY_FILE, Key
 from microgesture.cli import main
@@ -188,14 +189,17 @@ def test_no_side_words_where_nobody_knows_whether_it_is_mirrored(tmp_path):
     assert 'name="side"' not in (tmp_path / "out/labeling.xml").read_text()
 
 
-def test_frames_are_those_of_the_reader(folder, tmp_path, monkeypatch):
-    """A clip that is read in pieces is the clip."""
-    whole = made(folder, tmp_path / "whole")
-    monkeypatch.setattr("microgesture.annotation.media.PIECE_BYTES", 3 * 48 * 48 * 3)
-    made(folder, tmp_path / "pieces")
-    for one in whole.items:
-        a, b = (video_fgsgl.read_frames(tmp_path / name / one.media, 5) for name in ("whole", "pieces"))
-        assert torch.equal(a, b)
+def test_frames_are_those_of_the_reader(folder, monkeypatch):
+    """A clip that is read in pieces is the clip.
+
+    Looked at before the encoder, which now and then codes the same pictures a little differently.
+    """
+    monkeypatch.setattr(media, "PIECE_BYTES", 3 * 48 * 48 * 3)
+    for file in sorted(folder.glob("train/clips/*.mp4")):
+        about = video_fgsgl.probe(file)
+        pieces = list(media._pieces(video_fgsgl, file, about.frames, 0.0, about.duration, False, 48 * 48 * 3))
+        assert [len(piece) for piece in pieces] == [3] * (about.frames // 3) + [about.frames % 3]
+        assert torch.equal(torch.from_numpy(np.concatenate(pieces)), video_fgsgl.read_frames(file, about.frames))
 
 
 def test_odd_sizes(tmp_path):
