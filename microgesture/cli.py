@@ -69,7 +69,7 @@ def prepare_published(args: argparse.Namespace, out: Path) -> list[str]:
         return ma52.prepare(args.source, out, args.keypoints)
     from microgesture.data import utd_mhad
 
-    utd_mhad.prepare(args.source, out)
+    utd_mhad.prepare(args.source, out, leave_one_out=args.leave_one_out)
     return []
 
 
@@ -243,6 +243,10 @@ def parser() -> argparse.ArgumentParser:
         help="imigue: players takes a validation split with no player of the training split (needs players.csv)",
     )  # fmt: skip
     make.add_argument("--keypoints", type=Path, help="imigue, ma52: a pose pickle of mmaction2 or pyskl")
+    make.add_argument(
+        "--leave-one-out", action="store_true",
+        help="utd_mhad: six data sets, OUT/fold_1 and so on, in each of which that subject alone tests",
+    )  # fmt: skip
     make.set_defaults(run=prepare)
     look_over = commands.add_parser("check", help="look a data set over before training")
     look_over.add_argument("folder", type=Path, help="data set folder, e.g. data/own")

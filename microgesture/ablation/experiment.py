@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from microgesture import arguments
-from microgesture.ablation.plan import Plan, Row, read_plan, write_recipe
+from microgesture.ablation.plan import Fold, Plan, Row, read_plan, write_recipe
 from microgesture.ablation.runs import Run, devices_for, run_all
 from microgesture.ablation.search import search
 from microgesture.ablation.table import TABLE, write_table
@@ -48,7 +48,7 @@ def experiment(
     plan = read_plan(recipe)
     rows = plan.choose(names)
     out = out or Path(plan.fields["output_dir"] + ("_searched" if trials else ""))
-    for folder in (Path(plan.fields["dataset_dir"]), plan.test_dataset_dir):
+    for folder in (folder for fold in plan.folds for folder in (fold.dataset_dir, fold.test_dir)):
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"the data set folder {folder} does not exist: make it with `microgesture prepare`, see {plan.recipe}"
@@ -58,15 +58,16 @@ def experiment(
     work = partial(run_all, devices=devices_for(jobs, bool(plan.fields.get("use_cpu"))), say=say)
     found = search(plan, rows, trials, out, work) if trials else {}
     for row in rows:
-        write_recipe(out / row.name / "recipe.yaml", plan, row, found.get(row.name, {}))
+        for fold in plan.folds:
+            write_recipe(_recipe(row, fold, out), plan, row, fold.fields | found.get(row.name, {}))
     # Seed by seed, so that a table of all rows is there early.
-    runs = [_run(plan, row, seed, out) for seed in range(seeds) for row in rows]
+    runs = [_run(plan, row, fold, seed, out) for seed in range(seeds) for row in rows for fold in plan.folds]
     say(f"{len(runs)} runs, {sum(run.done for run in runs)} of them done before")
     failed = work(runs)
     say(write_table(plan, _all_runs(plan, out), out))
     say(f"table: {out / TABLE}.md")
     for run in failed:
-        say(f"NOT DONE: {run.row}, seed {run.seed}; see {run.output}.log, and start the same command again")
+        say(f"NOT DONE: {run.name}; see {run.output}.log, and start the same command again")
     return 1 if failed else 0
 
 
@@ -83,15 +84,22 @@ def _parse(plan: Plan, row: Row, out: Path) -> None:
         probe.unlink()
 
 
-def _run(plan: Plan, row: Row, seed: int, out: Path) -> Run:
-    test = (plan.test_dataset_dir, plan.test_splits)
-    return Run(row.name, seed, out / row.name / "recipe.yaml", out / row.name / f"seed_{seed}", test, plan.cache)
+def _recipe(row: Row, fold: Fold, out: Path) -> Path:
+    return out / row.name / fold.name / "recipe.yaml"
+
+
+def _run(plan: Plan, row: Row, fold: Fold, seed: int, out: Path) -> Run:
+    recipe, test = _recipe(row, fold, out), (fold.test_dir, plan.test_splits)
+    return Run(row.name, seed, recipe, recipe.with_name(f"seed_{seed}"), test, plan.cache, fold.name)
 
 
 def _all_runs(plan: Plan, out: Path) -> list[Run]:
     """Every run of the recipe's rows in the folder, also those of earlier starts."""
-    seeds = {
-        row.name: sorted(int(path.name.removeprefix("seed_")) for path in (out / row.name).glob("seed_*[0-9]"))
+    return [
+        _run(plan, row, fold, seed, out)
         for row in plan.rows.values()
-    }
-    return [_run(plan, plan.rows[name], seed, out) for name, found in seeds.items() for seed in found]
+        for fold in plan.folds
+        for seed in sorted(
+            int(path.name.removeprefix("seed_")) for path in _recipe(row, fold, out).parent.glob("seed_*[0-9]")
+        )
+    ]

@@ -14,7 +14,7 @@ from microgesture.data.clips import write_text
 from microgesture.data.fg_text import hint
 from microgesture.evaluation.comparison import METRICS
 
-OWN = ("rows", "reference", "primary_metric", "test_dataset_dir", "test_splits", "search")
+OWN = ("rows", "reference", "primary_metric", "folds", "test_dataset_dir", "test_splits", "search")
 """The lines of an ablation recipe that are no settings of a run."""
 ROW = ("group", "hypothesis", "fields")
 PER_RUN = ("output_dir", "seed")
@@ -38,6 +38,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """Data that every row is trained and tested on.
+
+    Args:
+        name: Name of its folder, also in the rows' folders; empty where there are no folds.
+        dataset_dir: The data set that is trained on.
+        test_dir: The data set that is tested on.
+    """
+
+    name: str
+    dataset_dir: Path
+    test_dir: Path
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What a run's recipe has of it."""
+        return {"dataset_dir": str(self.dataset_dir)} if self.name else {}
+
+
+@dataclass(frozen=True)
 class Plan:
     """An ablation recipe.
 
@@ -47,8 +67,9 @@ class Plan:
         rows: The rows by name.
         reference: The row that the others are compared with.
         primary_metric: `top1` or `macro_f1`, chosen before the runs.
-        test_dataset_dir: The data set that is tested on.
-        test_splits: Its splits, taken together.
+        folds: The data sets, of which each row is run on every one and tested on all together; one without a name
+            where the recipe has no folds.
+        test_splits: The splits that are tested on, taken together.
         search: With `--search`: `metric` (of validation) and `fields`, each a list of values or `{low, high, log}`.
     """
 
@@ -57,7 +78,7 @@ class Plan:
     rows: dict[str, Row]
     reference: str
     primary_metric: str
-    test_dataset_dir: Path
+    folds: tuple[Fold, ...]
     test_splits: tuple[str, ...]
     search: dict[str, Any]
 
@@ -101,8 +122,26 @@ def read_plan(recipe: Path) -> Plan:
     splits = own.get("test_splits", ["test"])
     if not isinstance(splits, list) or not splits:
         raise ValueError(f"recipe {recipe}: test_splits must be a list of splits, such as [test]")
-    test = Path(own.get("test_dataset_dir") or fields["dataset_dir"])
-    return Plan(recipe, fields, rows, reference, metric, test, tuple(splits), own.get("search") or {})
+    folds = _folds(recipe, own, fields, rows)
+    return Plan(recipe, fields, rows, reference, metric, folds, tuple(splits), own.get("search") or {})
+
+
+def _folds(recipe: Path, own: dict[str, Any], fields: dict[str, Any], rows: dict[str, Row]) -> tuple[Fold, ...]:
+    if "folds" not in own:
+        trained = Path(fields["dataset_dir"])
+        return (Fold("", trained, Path(own.get("test_dataset_dir") or trained)),)
+    listed = own["folds"]
+    paths = [Path(str(path)) for path in listed] if isinstance(listed, list) else []
+    if len({path.name for path in paths} - {""}) < max(2, len(paths)):
+        raise ValueError(
+            f"recipe {recipe}: folds must be a list of two data set folders or more, each of another name"
+        )
+    if "test_dataset_dir" in own:
+        raise ValueError(f"recipe {recipe}: each of its folds is tested on its own people; leave test_dataset_dir out")
+    odd = [row.name for row in rows.values() if "dataset_dir" in row.fields]
+    if odd:
+        raise ValueError(f"recipe {recipe}, row {odd[0]}: the folds say what it is trained on; leave dataset_dir out")
+    return tuple(Fold(path.name, path, path) for path in paths)
 
 
 def _row(recipe: Path, name: str, about: dict[str, Any]) -> Row:

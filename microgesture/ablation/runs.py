@@ -35,7 +35,7 @@ Command = tuple[str, list[str]]
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a row, and its test.
+    """One training of a row on a fold of the data, and its test.
 
     Args:
         row: Name of the row.
@@ -44,6 +44,7 @@ class Run:
         output: Folder of the checkpoint.
         test: Data set folder and its splits that the checkpoint is tested on; no splits for none.
         cache: Folder of cached frames and sentences.
+        fold: Name of the fold; empty where there are none.
     """
 
     row: str
@@ -52,6 +53,12 @@ class Run:
     output: Path
     test: tuple[Path, tuple[str, ...]]
     cache: str
+    fold: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return ", ".join([self.row, *([self.fold] if self.fold else []), f"seed {self.seed}"])
 
     @property
     def trained(self) -> bool:
@@ -126,7 +133,7 @@ def run_all(runs: Sequence[Run], devices: Sequence[str | None], say: Callable[[s
                 process.join()
                 free.append(device)
                 say(
-                    f"[{total - len(waiting) - len(working)}/{total}] {run.row}, seed {run.seed}: "
+                    f"[{total - len(waiting) - len(working)}/{total}] {run.name}: "
                     f"{_outcome(run, process.exitcode)} after {time.monotonic() - began:.0f} s"
                 )
     finally:

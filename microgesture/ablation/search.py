@@ -36,9 +36,14 @@ def search(
 
     Raises:
         ImportError: Optuna is not installed.
-        ValueError: The recipe names no fields, or no trial of a row gave a figure.
+        ValueError: The recipe names no fields or has folds, or no trial of a row gave a figure.
     """
     optuna = _optuna()
+    if len(plan.folds) > 1:
+        raise ValueError(
+            f"{plan.recipe} has folds, and who validates in one of them is tested in another: what a search chooses "
+            "there has been chosen on the test people; leave --search out, or use a recipe without folds"
+        )
     if not plan.search.get("fields"):
         raise ValueError(
             f"{plan.recipe} names nothing to search: add `search: {{fields: {{lambda_fg: [0.25, 0.5]}}}}`"
@@ -57,7 +62,7 @@ def search(
         for name, trial in asked.items():
             folder = out / name / "trials" / str(trial.number)
             write_recipe(folder / "recipe.yaml", plan, by_name[name], _suggest(trial, plan.search, by_name[name]))
-            nothing = (plan.test_dataset_dir, ())
+            nothing = (plan.folds[0].test_dir, ())
             runs[name] = Run(name, 0, folder / "recipe.yaml", folder / "seed_0", nothing, plan.cache)
         run_all(list(runs.values()))
         for name, trial in asked.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from microgesture.ablation.plan import Plan, Row
 from microgesture.ablation.runs import Run
 from microgesture.ablation.search import RESULT
 from microgesture.data.clips import write_text
-from microgesture.evaluation.comparison import compare, holm
+from microgesture.evaluation.comparison import MIN_SUBJECTS, compare, holm
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.score_file import Scores, same_clips, scores_of
 from microgesture.run_record import RECORD_FILE
@@ -47,29 +48,36 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
 
     Args:
         plan: The ablation.
-        runs: Runs that are done.
+        runs: Runs that are done. A seed of a row counts when it is done in every fold; its test clips are those of
+            all folds together.
 
     Returns:
         `recipe`, `primary_metric`, `reference`, `test`, `rows` (each as `_summary` gives it, with `compared`: what
         `compare` says of the seeds that it shares with the reference, and `p_holm` over these rows; `None` for the
-        reference), `commits`, `data`, `versions` (of the runs) and `train_hours`.
+        reference), `commits`, `data` (fingerprints; those of the folds joined by `+`), `versions` (of the runs) and
+        `train_hours`.
 
     Raises:
         ValueError: As for `write_table`.
     """
-    if not runs:
-        raise ValueError("no run is done, so there is no table yet")
-    scores = {(run.row, run.seed): test_scores(run) for run in runs}
+    whole = _whole(plan, runs)
+    if not whole:
+        raise ValueError(
+            "no run is done" + (" in every fold" if len(plan.folds) > 1 else "") + ", so there is no table yet"
+        )
+    scores = {key: test_scores(parts) for key, parts in whole.items()}
     first = next(iter(scores.values()))
     scores = {key: same_clips(first, value) for key, value in scores.items()}
-    records = {(run.row, run.seed): _record(run) for run in runs}
+    records = {key: [_record(run) for run in parts] for key, parts in whole.items()}
+    everything = [record for parts in records.values() for record in parts]
     rows = []
     for row in plan.rows.values():
         seeds = sorted(seed for name, seed in scores if name == row.name)
         if seeds:
             mine = {seed: scores[row.name, seed] for seed in seeds}
-            folder = next(run.output.parent for run in runs if run.row == row.name)
-            about = _summary(row, mine, [records[row.name, seed] for seed in seeds], _searched(folder))
+            folder = whole[row.name, seeds[0]][0].output.parent
+            of_row = [record for seed in seeds for record in records[row.name, seed]]
+            about = _summary(row, mine, of_row, _searched(folder))
             rows.append(about | {"compared": _compared(plan, row, scores, seeds)})
     adjusted = holm([row["compared"] and row["compared"]["p"] for row in rows])
     for about, p in zip(rows, adjusted, strict=True):
@@ -81,20 +89,38 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
         "test": {"dataset": first.dataset, "splits": list(plan.test_splits), "clips": len(first.clips),
                  "subjects": len(set(first.subjects))},
         "rows": rows,
-        "commits": sorted({record["commit"] for record in records.values()}),
-        "data": sorted({record["data_fingerprint"] for record in records.values()}),
-        "versions": next(iter(records.values()))["versions"],
-        "train_hours": round(sum(record["train_seconds"] for record in records.values()) / 3600, 3),
+        "commits": sorted({record["commit"] for record in everything}),
+        "data": sorted({"+".join(record["data_fingerprint"] for record in parts) for parts in records.values()}),
+        "versions": everything[0]["versions"],
+        "train_hours": round(sum(record["train_seconds"] for record in everything) / 3600, 3),
     }  # fmt: skip
 
 
-def test_scores(run: Run) -> Scores:
-    """The scores of a run on all its test splits as one list of clips."""
-    parts = [scores_of(run.output, split) for split in run.test[1]]
+def _whole(plan: Plan, runs: Sequence[Run]) -> dict[tuple[str, int], list[Run]]:
+    """Row and seed -> their runs in the order of the folds, where every fold is done."""
+    found: dict[tuple[str, int], dict[str, Run]] = defaultdict(dict)
+    for run in runs:
+        found[run.row, run.seed][run.fold] = run
+    names = [fold.name for fold in plan.folds]
+    return {key: [of[name] for name in names] for key, of in found.items() if set(names) <= set(of)}
+
+
+def test_scores(runs: Sequence[Run]) -> Scores:
+    """The scores on all test splits of all folds as one list of clips.
+
+    Raises:
+        ValueError: The folds have other classes, or test a clip twice.
+    """
+    parts = [scores_of(run.output, split) for run in runs for split in run.test[1]]
+    if len({part.classes for part in parts}) > 1:
+        raise ValueError("the folds have other classes, so their clips cannot be counted together")
     clips = tuple(f"{part.split}/{clip}" for part in parts for clip in part.clips)
+    if len(set(clips)) < len(clips):
+        twice = next(clip for clip in clips if clips.count(clip) > 1)
+        raise ValueError(f"clip {twice} is tested in two folds; the folds must test different people")
     labels, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits"))
     subjects = tuple(subject for part in parts for subject in part.subjects)
-    return Scores(parts[0].dataset, "+".join(run.test[1]), parts[0].classes, clips, subjects, labels, logits)
+    return Scores(parts[0].dataset, "+".join(runs[0].test[1]), parts[0].classes, clips, subjects, labels, logits)
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -110,7 +136,7 @@ def _searched(folder: Path) -> dict[str, Any]:
 def _summary(
     row: Row, scores: dict[int, Scores], records: list[dict[str, Any]], searched: dict[str, Any]
 ) -> dict[str, Any]:
-    """One row: `seeds`, k of N of each, mean and deviation of both metrics, wall time, and how fine its text was."""
+    """One row: `seeds`, k of N of each, by subject too, both metrics, wall time, and how fine its text was."""
     figures = [classification_metrics(s.logits.argmax(1), s.labels, list(s.classes)) for s in scores.values()]
     keys = [entry["fg_keys"] for record in records for entry in record["log"] if "fg_keys" in entry]
     return {
@@ -121,13 +147,24 @@ def _summary(
         "seeds": list(scores),
         "correct": [f["correct"] for f in figures],
         "total": figures[0]["total"],
+        "per_subject": _per_subject(list(scores.values())),
         **{name: _spread([f[name] for f in figures]) for name in ("top1", "macro_f1")},
         "train_seconds": _spread([record["train_seconds"] for record in records]),
         "text": records[0]["sentences"]["text"],
         "record_bits_given_class": _spread([r["sentences"]["record_bits_given_class"] for r in records])["mean"],
-        "provenance": records[0]["sentences"]["provenance"],
+        "provenance": records[0]["sentences"]["provenance"],  # of the first seed and fold
         # What L_fg compares a clip with, its own sentence among them: with fewer, eq. 1 is easier.
         "sentences_compared": round(float(np.mean(keys)), 2) if keys else None,
+    }
+
+
+def _per_subject(scores: Sequence[Scores]) -> dict[str, dict[str, Any]]:
+    """Subject -> number of `clips`, and how many are `correct` in each run."""
+    right = np.stack([s.logits.argmax(1) == s.labels for s in scores])
+    people = np.array(scores[0].subjects)
+    return {
+        str(name): {"clips": int((people == name).sum()), "correct": right[:, people == name].sum(1).tolist()}
+        for name in np.unique(people)
     }
 
 
@@ -172,6 +209,7 @@ def as_markdown(table: dict[str, Any]) -> str:
         "| --- " * (head.count("|") - 1) + "|",
         *(_line(row) for row in table["rows"]),
         "",
+        *(_subject_lines(table) if test["subjects"] < MIN_SUBJECTS else []),
         *(f"* `{row['row']}` ({row['group']}): {row['hypothesis']}{_fields(row)}" for row in table["rows"]),
         "",
         f"Training took {table['train_hours']:.2f} hours in all. Commit: {', '.join(table['commits'])}. Data: "
@@ -194,6 +232,29 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['train_seconds']['mean'] / 60:.1f}",
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
+
+
+def _subject_lines(table: dict[str, Any]) -> list[str]:
+    """The subjects one by one, where they are too few for an interval over them."""
+    subjects = {name: about["clips"] for name, about in table["rows"][0]["per_subject"].items()}
+    return [
+        f"By subject: correct clips, mean over seeds, and the difference to `{table['reference']}` in top-1 points.",
+        "",
+        "| row | " + " | ".join(f"subject {name}, of {clips}" for name, clips in subjects.items()) + " |",
+        "| --- " * (len(subjects) + 1) + "|",
+        *(
+            "| " + " | ".join([row["row"], *(_of_subject(row, name) for name in subjects)]) + " |"
+            for row in table["rows"]
+        ),
+        "",
+    ]
+
+
+def _of_subject(row: dict[str, Any], subject: str) -> str:
+    text = f"{np.mean(row['per_subject'][subject]['correct']):.1f}"
+    if row["compared"] is None:
+        return text
+    return f"{text} ({100 * row['compared']['per_subject'][subject]['difference']:+.1f})"
 
 
 def _per_cent(spread: dict[str, Any]) -> str:

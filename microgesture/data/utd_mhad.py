@@ -10,6 +10,7 @@
     OUT/<split>/keypoints/a1_s1_t1.npy       float32 (frames, 20, 3), named by the column `keypoints`
 
 Subjects 1, 3, 5 train, 7 validates, 2 and 4 test. Subjects 6 and 8 of the published data set are not in it.
+With `leave_one_out`, OUT/fold_1, OUT/fold_2, … are such folders, in each of which that subject alone tests.
 
 Skeleton axes, for a subject who faces the camera: x grows to the subject's right, y up, z away from the camera. The
 videos are mirrored (the subject's right is on the picture's right); joint names are the subject's own.
@@ -18,8 +19,9 @@ videos are mirrored (the subject's right is on the picture's right); joint names
 from __future__ import annotations
 
 import csv
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +32,14 @@ import scipy.io
 from tqdm import tqdm
 
 from microgesture.data import corpus
-from microgesture.data.clips import LABELS_FILE, ClipSample, DatasetInfo, write_split
+from microgesture.data.clips import LABELS_FILE, ClipSample, DatasetInfo, write_split, write_text
+from microgesture.data.fg_text import FGText
 from microgesture.data.keypoints import read_layout
 
 NAME = "utd_mhad"
-SPLITS: dict[str, tuple[int, ...]] = {"train": (1, 3, 5), "validation": (7,), "test": (2, 4)}
+Splits = dict[str, tuple[int, ...]]
+SPLITS: Splits = {"train": (1, 3, 5), "validation": (7,), "test": (2, 4)}
+SUBJECTS = tuple(sorted(sum(SPLITS.values(), ())))
 TRIALS = (1, 2, 3, 4)
 KNOWN_MISSING = frozenset({(8, 1, 4)})
 """(action, subject, trial) of the recordings that the authors left out, of the six subjects used here."""
@@ -68,16 +73,18 @@ class Recording:
     published_split: str
 
 
-def prepare(source: Path, out: Path, progress: bool = True) -> None:
+def prepare(source: Path, out: Path, progress: bool = True, leave_one_out: bool = False) -> None:
     """Makes the data set folder `out` from the raw folder `source`, or nothing at all.
 
     The folder is built beside `out`, under a name with a leading dot, and gets its own name when it is checked and
-    whole. An interrupted run leaves nothing that looks like a data set.
+    whole. An interrupted run leaves nothing that looks like a data set. Videos get a second name where the disk allows
+    it, and are copied once where it does not.
 
     Args:
         source: Folder with labels.csv, depth_video/ and skeleton/.
         out: Folder to make; it must not exist yet, or be empty.
         progress: Whether to show a progress bar.
+        leave_one_out: Make the folders of `folds` in `out`, instead of the one with the splits of `SPLITS`.
 
     Raises:
         FileNotFoundError: labels.csv, a video, a skeleton, or the project's own datasets/utd_mhad is missing.
@@ -88,7 +95,21 @@ def prepare(source: Path, out: Path, progress: bool = True) -> None:
     card = corpus.card_folder(NAME)
     recordings = read_labels(source / "labels.csv", DatasetInfo.read(card))
     with corpus.new_folder(out) as building:
-        _build(recordings, card, building, progress)
+        _build(recordings, card, building, folds() if leave_one_out else {"": SPLITS}, progress)
+
+
+def folds() -> dict[str, Splits]:
+    """Leave one subject out: each tests once, the next one validates (after the last comes the first), four train.
+
+    Returns:
+        `fold_<subject>` -> subjects of its splits.
+    """
+    plans: dict[str, Splits] = {}
+    for place, subject in enumerate(SUBJECTS):
+        validation = SUBJECTS[(place + 1) % len(SUBJECTS)]
+        train = tuple(one for one in SUBJECTS if one not in (subject, validation))
+        plans[f"fold_{subject}"] = {"train": train, "validation": (validation,), "test": (subject,)}
+    return plans
 
 
 def read_labels(path: Path, info: DatasetInfo) -> list[Recording]:
@@ -123,7 +144,7 @@ def read_labels(path: Path, info: DatasetInfo) -> list[Recording]:
     expected = {
         (action, subject, trial)
         for action in range(1, len(info.classes) + 1)
-        for subject in sorted(sum(SPLITS.values(), ()))
+        for subject in SUBJECTS
         for trial in TRIALS
     } - KNOWN_MISSING
     missing = sorted(expected - set(found))
@@ -208,7 +229,7 @@ def _recording(
             f"{where}: label {label} is called {row['label_name']!r}, in datasets/{NAME}/{LABELS_FILE} it is {known}; "
             "correct the line"
         )
-    if subject not in sum(SPLITS.values(), ()):
+    if subject not in SUBJECTS:
         raise ValueError(
             f"{where}: subject {subject} is in no split of the protocol ({SPLITS}); leave the line out of labels.csv"
         )
@@ -227,37 +248,60 @@ def _recording(
     return key, Recording(name, video, skeleton, names[label], subject, trial, frames, row["split"])
 
 
-def _build(recordings: Sequence[Recording], card: Path, out: Path, progress: bool) -> None:
-    info = DatasetInfo.read(card)
-    defaults = {c.name: c.default for c in info.classes}
-    splits = {subject: split for split, subjects in SPLITS.items() for subject in subjects}
-    clips: dict[str, list[ClipSample]] = {split: [] for split in SPLITS}
-    for split in SPLITS:
-        (out / split / "clips").mkdir(parents=True)
-        (out / split / "keypoints").mkdir()
+def _build(
+    recordings: Sequence[Recording], card: Path, out: Path, plans: Mapping[str, Splits], progress: bool
+) -> None:
+    """Fills the folder of every plan (`out` itself where its name is empty)."""
+    defaults = {c.name: c.default for c in DatasetInfo.read(card).classes}
+    clips: dict[str, dict[str, list[ClipSample]]] = {name: {split: [] for split in SPLITS} for name in plans}
     for recording in tqdm(recordings, desc=f"prepare {NAME}", unit="clip", disable=not progress):
-        split = splits[recording.subject]
-        keypoints = f"keypoints/{recording.name}.npy"
-        skeleton = read_skeleton(recording.skeleton)
-        frames = {recording.video: count_frames(recording.video), recording.skeleton: len(skeleton)}
-        for path, number in frames.items():
-            if number != recording.frames:
-                raise ValueError(
-                    f"{path} holds {number} frames, labels.csv says {recording.frames}: "
-                    "copy the file again from the data set, or correct the line"
-                )
-        np.save(out / split / keypoints, skeleton, allow_pickle=False)
-        file_name = f"clips/{recording.name}.mp4"
-        shutil.copyfile(recording.video, out / split / file_name)
-        extra = {
-            "trial": recording.trial,
-            "frames": recording.frames,
-            "keypoints": keypoints,
-            "published_split": recording.published_split,
-        }
-        text = defaults[recording.label]
-        clips[split].append(ClipSample(file_name, recording.label, str(recording.subject), text, extra=extra))
-    for name in (LABELS_FILE, "README.md"):
-        shutil.copyfile(card / name, out / name)
-    for split, samples in clips.items():
-        write_split(out / split, samples)
+        sample = _sample(recording, defaults[recording.label])
+        places = []
+        for name, splits in plans.items():
+            split = next(split for split, subjects in splits.items() if recording.subject in subjects)
+            clips[name][split].append(sample)
+            places.append(out / name / split)
+        _put(recording, sample, places)
+    for name, samples in clips.items():
+        shutil.copyfile(card / "README.md", out / name / "README.md")
+        counts = {split: len(listed) for split, listed in samples.items()}
+        _write_labels(card / LABELS_FILE, out / name / LABELS_FILE, counts)
+        for split, listed in samples.items():
+            write_split(out / name / split, listed)
+
+
+def _sample(recording: Recording, text: FGText | None) -> ClipSample:
+    extra = {
+        "trial": recording.trial,
+        "frames": recording.frames,
+        "keypoints": f"keypoints/{recording.name}.npy",
+        "published_split": recording.published_split,
+    }
+    return ClipSample(f"clips/{recording.name}.mp4", recording.label, str(recording.subject), text, extra=extra)
+
+
+def _put(recording: Recording, sample: ClipSample, places: Sequence[Path]) -> None:
+    """Checks a recording, and puts its video and keypoints into the folders of its splits."""
+    skeleton = read_skeleton(recording.skeleton)
+    frames = {recording.video: count_frames(recording.video), recording.skeleton: len(skeleton)}
+    for path, number in frames.items():
+        if number != recording.frames:
+            raise ValueError(
+                f"{path} holds {number} frames, labels.csv says {recording.frames}: "
+                "copy the file again from the data set, or correct the line"
+            )
+    first, *others = places
+    corpus.place(recording.video, first / sample.file_name)
+    keypoints = corpus.save_keypoints(first, recording.name, skeleton)
+    for other in others:
+        for file in (sample.file_name, keypoints):
+            corpus.place(first / file, other / file)
+
+
+def _write_labels(card: Path, path: Path, counts: dict[str, int]) -> None:
+    """Writes labels.json: the card's, byte by byte, or with the number of clips that these splits have."""
+    labels = corpus.read_json(card)
+    if labels["expected"] == counts:
+        shutil.copyfile(card, path)
+    else:
+        write_text(path, json.dumps(labels | {"expected": counts}, ensure_ascii=False, indent=1) + "\n")

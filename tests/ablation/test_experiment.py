@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from data_sets import data_set
 
 from microgesture.arguments import read_recipe
-from microgesture.evaluation.score_file import score_path
+from microgesture.data.clips import METADATA_FILE
+from microgesture.evaluation.score_file import score_path, scores_of
 
 ROWS = {
     "full": {"group": "paper", "hypothesis": "The method."},
@@ -86,6 +88,45 @@ def test_two_rows_killed_and_resumed_and_their_table(tiny_arguments, tmp_path) -
     assert len(table["data"]) == 1
     # A row is also a plain run.
     assert read_recipe(out / "class_level_text" / "recipe.yaml")["fg_text"] == "class"
+
+
+def two_folds(source: Path, out: Path) -> list[str]:
+    """The tiny data set twice: who tests in one folder validates in the other."""
+    rows: dict[str, list[dict]] = {}
+    for split in ("train", "validation", "test"):
+        lines = (source / split / METADATA_FILE).read_text().splitlines()
+        for row in map(json.loads, lines):
+            file = source / split / row.pop("file_name")
+            rows.setdefault(split, []).append(row | {"file": file, "as": f"{row['subject']}_{file.name}"})
+    classes = json.loads((source / "labels.json").read_text())["classes"]
+    for name, validation, test in (("fold_d", "test", "validation"), ("fold_e", "validation", "test")):
+        splits = {"train": rows["train"], "validation": rows[validation], "test": rows[test]}
+        data_set(out / name, splits, classes=classes)
+    return [str(out / "fold_d"), str(out / "fold_e")]
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.timeout(600)
+def test_two_folds_and_their_common_table(tiny_arguments, tiny_dataset, tmp_path) -> None:
+    folds = two_folds(tiny_dataset, tmp_path / "folds")
+    recipe = ablation_recipe(tiny_arguments, tmp_path, folds=folds, rows={"full": ROWS["full"]})
+    printed, _ = (ablation := start(recipe)).communicate(timeout=500)
+    assert ablation.returncode == 0, printed
+    assert "full, fold_e, seed 0: done" in printed
+    for name, folder in zip(("fold_d", "fold_e"), folds, strict=True):
+        run = tmp_path / "ablation" / "full" / name
+        assert read_recipe(run / "recipe.yaml")["dataset_dir"] == folder
+        scores = scores_of(run / "seed_0", "test")
+        assert set(scores.subjects) == {name[-1]}
+    table = json.loads((tmp_path / "ablation" / "ablation.json").read_text())
+    (row,) = table["rows"]
+    assert (table["test"]["clips"], table["test"]["subjects"], row["total"]) == (16, 2, 16)
+    by_person = {name: about["correct"] for name, about in row["per_subject"].items()}
+    assert sorted(by_person) == ["d", "e"]
+    assert by_person["d"][0] + by_person["e"][0] == row["correct"][0]
+    # A clip is decoded once for both folds: 24 for training, and 16 that validate in one and test in the other.
+    assert len(list((tmp_path / "cache" / "frames").glob("*/*.raw"))) == 40
 
 
 def working_on(folder: Path) -> bool:

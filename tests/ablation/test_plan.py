@@ -9,7 +9,8 @@ import yaml
 from conftest import ROOT
 
 from microgesture import arguments
-from microgesture.ablation.plan import Plan, read_plan, write_recipe
+from microgesture.ablation.plan import Fold, Plan, read_plan, write_recipe
+from microgesture.data import utd_mhad
 
 RECIPES = sorted((ROOT / "recipes").glob("ablation*.yaml"))
 SMALL = {
@@ -57,6 +58,27 @@ def test_the_synthetic_ablation_has_the_papers_rows_and_the_controls() -> None:
     assert {"mid_layer", "lambda_fg", "temperature"} <= {name for name, _ in changed}
 
 
+def test_the_depth_video_ablation_leaves_out_one_subject_at_a_time() -> None:
+    found = read_plan(ROOT / "recipes" / "ablation_utd_mhad.yaml")
+    assert [fold.name for fold in found.folds] == list(utd_mhad.folds())
+    assert found.fields["fg_text"] == "class"
+    assert [(row.group, row.fields) for row in found.rows.values()] == [
+        ("paper", {}), ("paper", {"fg_sa": False}), ("paper", {"cp_a": False}), ("paper", {"ml_co": False}),
+        ("own", {"fg_text": "fine"}), ("controls", {"fg_text": "fine", "fg_text_shuffle": "class"}),
+    ]  # fmt: skip
+
+
+def test_each_fold_is_trained_and_tested_on_its_own_data(tmp_path) -> None:
+    found = plan(tmp_path, folds=["data/f/fold_1", "data/f/fold_2"])
+    one, two = (Path("data/f/fold_1"), Path("data/f/fold_2"))
+    assert found.folds == (Fold("fold_1", one, one), Fold("fold_2", two, two))
+    path = tmp_path / "sharp" / "fold_2" / "recipe.yaml"
+    write_recipe(path, found, found.rows["sharp"], found.folds[1].fields)
+    assert arguments.read_recipe(path) == {
+        "dataset_dir": "data/f/fold_2", "output_dir": str(path.parent), "temperature": 0.02,
+    }  # fmt: skip
+
+
 def test_rows_are_chosen_by_name_or_group(tmp_path) -> None:
     found = plan(tmp_path)
     assert [row.name for row in found.choose([])] == ["full", "sharp", "coarse"]
@@ -68,7 +90,8 @@ def test_rows_are_chosen_by_name_or_group(tmp_path) -> None:
 def test_defaults_and_what_all_rows_share(tmp_path) -> None:
     found = plan(tmp_path)
     assert (found.reference, found.primary_metric, found.test_splits) == ("full", "top1", ("test",))
-    assert found.test_dataset_dir == Path("data/x")
+    assert found.folds == (Fold("", Path("data/x"), Path("data/x")),)
+    assert plan(tmp_path, test_dataset_dir="data/y").folds == (Fold("", Path("data/x"), Path("data/y")),)
     assert found.rows["full"].hypothesis == "The method."
     write_recipe(tmp_path / "sharp" / "recipe.yaml", found, found.rows["sharp"], {"lambda_cp": 0.25})
     assert arguments.read_recipe(tmp_path / "sharp" / "recipe.yaml") == {
@@ -94,6 +117,11 @@ def test_runs_of_another_experiment_are_not_continued(tmp_path) -> None:
         ({"reference": "whole"}, "reference 'whole' is none of its rows: full, sharp, coarse"),
         ({"primary_metric": "f1"}, "primary_metric 'f1' must be one of: top1, macro_f1"),
         ({"test_splits": "test"}, "test_splits must be a list"),
+        ({"folds": "data/f/*"}, "folds must be a list of two data set folders or more"),
+        ({"folds": ["data/f/fold_1"]}, "folds must be a list of two data set folders or more"),
+        ({"folds": ["data/f/a", "data/g/a"]}, "each of another name"),
+        ({"folds": ["a", "b"], "test_dataset_dir": "c"}, "leave test_dataset_dir out"),
+        ({"folds": ["a", "b"], "rows": {"full": {"fields": {"dataset_dir": "c"}}}}, "row full: .* leave dataset_dir"),
         ({"rows": {"full": {"filds": {}}}}, "row full: 'filds' is no part of a row; did you mean 'fields'"),
         ({"rows": {"full": {"fields": {"seed": 1}}}}, "row full: seed is given to each run by itself"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def test_only_what_is_left_is_done(tmp_path) -> None:
     score_path(run.output, "natural").touch()
     assert run.done
     assert run.commands() == []
+
+
+def test_a_run_is_called_by_row_fold_and_seed(tmp_path) -> None:
+    plain = Run("full", 2, tmp_path / "recipe.yaml", tmp_path / "seed_2", (Path("data"), ()), "cache")
+    assert plain.name == "full, seed 2"
+    assert replace(plain, fold="fold_7").name == "full, fold_7, seed 2"
 
 
 def test_one_run_per_gpu_and_cores_shared_out(monkeypatch) -> None:

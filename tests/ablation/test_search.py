@@ -5,11 +5,12 @@ from __future__ import annotations
 import builtins
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import yaml
 
-from microgesture.ablation.plan import read_plan
+from microgesture.ablation.plan import Fold, read_plan
 from microgesture.ablation.search import search
 from microgesture.arguments import read_recipe
 
@@ -45,6 +46,13 @@ def test_every_row_gets_equally_many_trials_and_its_best(plan, tmp_path) -> None
         assert about["best"] == found[row]
     assert found["full"]["temperature"] == 0.2
     assert "temperature" not in found["sharp"]  # which the row itself decides
+
+
+def test_nothing_is_chosen_on_people_who_test_in_another_fold(plan, tmp_path) -> None:
+    pytest.importorskip("optuna")
+    folds = tuple(Fold(name, tmp_path, tmp_path) for name in ("fold_1", "fold_2"))
+    with pytest.raises(ValueError, match="who validates in one of them is tested in another"):
+        search(replace(plan, folds=folds), plan.choose([]), 1, tmp_path / "out", train)
 
 
 def test_a_search_goes_on_where_it_stopped(plan, tmp_path) -> None:

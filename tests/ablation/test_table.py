@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from microgesture.ablation.plan import read_plan
+from microgesture.ablation.plan import Plan, read_plan
 from microgesture.ablation.runs import Run
 from microgesture.ablation.table import make_table, write_table
 from microgesture.evaluation.comparison import compare, holm
@@ -114,3 +114,86 @@ def test_runs_of_two_commits_are_marked(plan, tmp_path) -> None:
 def test_without_a_finished_run_there_is_no_table(plan, tmp_path) -> None:
     with pytest.raises(ValueError, match="no run is done"):
         write_table(plan, [], tmp_path)
+
+
+# ---- folds ---------------------------------------------------------------------------------------------------------
+
+PERSON_OF_FOLD = {"fold_1": "one", "fold_2": "two", "fold_3": "three"}
+
+
+def fold_plan(folder: Path) -> Plan:
+    fields = {"dataset_dir": "x", "output_dir": "y", "rows": {"full": {}, "coarse": {}}}
+    fields["folds"] = [f"data/{name}" for name in PERSON_OF_FOLD]
+    (folder / "folds.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
+    return read_plan(folder / "folds.yaml")
+
+
+def make_fold_run(folder: Path, row: str, fold: str, seed: int, right: int, clips: str = "", data: str = "") -> Run:
+    """A finished run whose test person has six clips, the first `right` of them right."""
+    output = folder / row / fold / f"seed_{seed}"
+    output.mkdir(parents=True)
+    (output / "model.safetensors").touch()
+    labels = np.arange(6) % 3
+    predicted = np.where(np.arange(6) < right, labels, (labels + 1) % 3)
+    names = tuple(f"{clips or fold}_{n}.mp4" for n in range(6))
+    Scores(
+        "x", "test", ("a", "b", "c"), names, (PERSON_OF_FOLD[fold],) * 6, labels,
+        np.eye(3, dtype=np.float32)[predicted], weights_digest(output),
+    ).save(score_path(output, "test"))  # fmt: skip
+    record = {
+        "commit": "abc", "data_fingerprint": data or f"data of {fold}", "versions": {}, "train_seconds": 60.0,
+        "log": [], "sentences": {"text": "class-level text", "record_bits_given_class": 0.0, "provenance": {}},
+    }  # fmt: skip
+    (output / "metrics.json").write_text(json.dumps(record))
+    return Run(row, seed, output.parent / "recipe.yaml", output, (folder, ("test",)), "cache", fold)
+
+
+def fold_runs(folder: Path, row: str, seed: int, *right: int, **more: str) -> list[Run]:
+    return [make_fold_run(folder, row, fold, seed, k, **more) for fold, k in zip(PERSON_OF_FOLD, right, strict=True)]
+
+
+def test_every_fold_counts_in_one_figure_and_every_person_has_one_too(tmp_path) -> None:
+    runs = [
+        *fold_runs(tmp_path, "full", 0, 6, 3, 2), *fold_runs(tmp_path, "full", 1, 5, 3, 3),
+        *fold_runs(tmp_path, "coarse", 0, 4, 3, 3), *fold_runs(tmp_path, "coarse", 1, 4, 3, 4),
+    ]  # fmt: skip
+    text = write_table(fold_plan(tmp_path), runs[::-1], tmp_path)
+    table = json.loads((tmp_path / "ablation.json").read_text())
+    assert table["test"] == {"dataset": "x", "splits": ["test"], "clips": 18, "subjects": 3}
+    full, coarse = table["rows"]
+    assert (full["correct"], full["total"], coarse["correct"]) == ([11, 11], 18, [10, 11])
+    assert full["per_subject"] == {
+        "one": {"clips": 6, "correct": [6, 5]},
+        "three": {"clips": 6, "correct": [2, 3]},
+        "two": {"clips": 6, "correct": [3, 3]},
+    }
+    compared = coarse["compared"]
+    assert {name: round(about["difference"] * 12) for name, about in compared["per_subject"].items()} == {
+        "one": -3, "three": 2, "two": 0,
+    }  # fmt: skip
+    assert (compared["interval"], compared["p"], coarse["p_holm"]) == (None, None, None)
+    assert compared["difference"] == pytest.approx(-0.5 / 18)
+    assert (table["train_hours"], full["train_seconds"]["mean"]) == (pytest.approx(0.2), 60)
+    assert "| row | subject one, of 6 | subject three, of 6 | subject two, of 6 |" in text
+    assert "| full | 5.5 | 2.5 | 3.0 |" in text
+    assert "| coarse | 4.0 (-25.0) | 3.5 (+16.7) | 3.0 (+0.0) |" in text
+    assert table["data"] == ["data of fold_1+data of fold_2+data of fold_3"]
+    assert "more than one" not in text
+
+
+def test_a_seed_that_lacks_a_fold_does_not_count_yet(tmp_path) -> None:
+    plan, whole = fold_plan(tmp_path), fold_runs(tmp_path, "full", 0, 6, 3, 2)
+    begun = fold_runs(tmp_path, "coarse", 0, 4, 3, 3)[:2]
+    assert [row["row"] for row in make_table(plan, whole + begun)["rows"]] == ["full"]
+    with pytest.raises(ValueError, match="no run is done in every fold"):
+        make_table(plan, begun)
+
+
+def test_a_fold_whose_data_have_changed_is_marked(tmp_path) -> None:
+    runs = fold_runs(tmp_path, "full", 0, 6, 3, 2) + fold_runs(tmp_path, "coarse", 0, 6, 3, 2, data="other")
+    assert "Runs of more than one data stand in this table." in write_table(fold_plan(tmp_path), runs, tmp_path)
+
+
+def test_folds_that_test_a_clip_twice_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"clip test/same_0\.mp4 is tested in two folds"):
+        make_table(fold_plan(tmp_path), fold_runs(tmp_path, "full", 0, 6, 3, 2, clips="same"))

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import scipy.io
 
-from microgesture.data import utd_mhad
+from microgesture import cli
+from microgesture.data import corpus, utd_mhad
 from microgesture.data.clips import METADATA_FILE, DatasetInfo, load
 from microgesture.data.fg_text import FGText
+from microgesture.data.frame_cache import FrameCache
+from processing_fgsgl import FGSGLProcessor
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "datasets" / "utd_mhad"
@@ -158,6 +161,69 @@ def test_moved_folder_still_loads(prepared, tmp_path):
 def test_card_and_labels_are_copied(prepared):
     for name in ("labels.json", "README.md"):
         assert (prepared / name).read_bytes() == (CARD / name).read_bytes()
+
+
+# --- leave one subject out -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folds(raw, tmp_path_factory):
+    out = tmp_path_factory.mktemp("folds") / "utd"
+    assert cli.main(["prepare", "utd_mhad", str(raw), "--leave-one-out", "--out", str(out)]) == 0
+    return out
+
+
+def test_every_subject_tests_once_and_validates_once(folds):
+    plans = utd_mhad.folds()
+    assert sorted(path.name for path in folds.iterdir()) == sorted(plans)
+    assert plans["fold_5"] == {"train": (1, 2, 3, 4), "validation": (7,), "test": (5,)}
+    assert plans["fold_7"] == {"train": (2, 3, 4, 5), "validation": (1,), "test": (7,)}
+    for split in ("test", "validation"):
+        assert sorted(splits[split] for splits in plans.values()) == [(s,) for s in utd_mhad.SUBJECTS]
+    for splits in plans.values():
+        assert sorted(sum(splits.values(), ())) == list(utd_mhad.SUBJECTS)
+
+
+def test_folds_hold_the_clips_of_their_subjects_and_say_how_many(folds):
+    tested = []
+    for name, splits in utd_mhad.folds().items():
+        counts = {}
+        for split, subjects in splits.items():
+            lines = (folds / name / split / METADATA_FILE).read_text().splitlines()
+            rows = [json.loads(line) for line in lines]
+            assert sorted({row["subject"] for row in rows}) == [str(subject) for subject in subjects]
+            counts[split] = len(rows)
+            tested += [row["file_name"] for row in rows] if split == "test" else []
+        assert DatasetInfo.read(folds / name).expected == counts
+    assert len(tested) == len(set(tested)) == 647
+    data = load(folds / "fold_1")
+    assert {name: len(split) for name, split in data.items()} == {"train": 432, "validation": 108, "test": 107}
+
+
+def test_folds_share_their_files(folds, prepared, raw):
+    for file in ("clips/a1_s1_t1.mp4", "keypoints/a1_s1_t1.npy"):
+        assert len({path.stat().st_ino for path in folds.glob(f"*/*/{file}")}) == 1
+        assert len(list(folds.glob(f"*/*/{file}"))) == 6
+        assert next(folds.glob(f"*/*/{file}")).read_bytes() == (prepared / "train" / file).read_bytes()
+
+
+def test_where_files_cannot_have_two_names_they_are_copied(raw, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("another disk")
+
+    monkeypatch.setattr(corpus.os, "link", refuse)
+    utd_mhad.prepare(raw, tmp_path / "out", progress=False)
+    clip = tmp_path / "out" / "train" / "clips" / "a1_s1_t1.mp4"
+    assert clip.read_bytes() == (raw / "one.mp4").read_bytes()
+    assert clip.stat().st_nlink == 1
+
+
+def test_a_clip_is_decoded_once_for_all_folds(folds, tmp_path):
+    processor = FGSGLProcessor(num_frames=2, size=16)
+    cache = FrameCache(tmp_path, processor)
+    clips = sorted(folds.glob("*/*/clips/a1_s1_t1.mp4"))
+    assert len(clips) == 6
+    assert len({cache.path(clip) for clip in clips}) == 1
 
 
 # --- labels.json ---------------------------------------------------------------------------------------------------
