@@ -180,6 +180,20 @@ def add_annotate(commands: Any) -> None:
     annotate.add(commands, video_reader)
 
 
+def add_coding(commands: Any) -> None:
+    """The command lines of `microgesture summarise` and `microgesture validate`, with the video reader."""
+    from microgesture.coding.summarise import add_summarise
+    from microgesture.coding.validate import add_validate
+
+    def video_reader() -> Any:
+        import video_fgsgl
+
+        return video_fgsgl
+
+    add_summarise(commands, lambda video: video_reader().probe(video))
+    add_validate(commands, video_reader)
+
+
 def push(args: argparse.Namespace) -> None:
     """Publishes a checkpoint, or its adapters alone."""
     from microgesture.hub.checkpoint import adapter_only, publish, whole_checkpoint
@@ -266,6 +280,7 @@ def parser() -> argparse.ArgumentParser:
     vote.add_argument("--out", type=Path, metavar="DIR", help="write figures and the fused scores into this folder")
     vote.set_defaults(run=fuse)
     add_predict(commands)
+    add_coding(commands)
     add_annotate(commands)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
     add_ablate_options(rows)

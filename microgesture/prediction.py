@@ -229,7 +229,14 @@ def _journal(args: argparse.Namespace) -> Journal | None:
         with file.open("rb") as stream:
             weights.update(hashlib.file_digest(stream, "sha256").digest())
     about = {"weights": weights.hexdigest()[:16], "spot": args.spot, "mirrored": args.mirrored}
-    return Journal(path, about | {"background": args.background})
+    return Journal(path, about | {"background": args.background, "labels": _labels(args.checkpoint)})
+
+
+def _labels(checkpoint: Path) -> list[str]:
+    """The class names of a checkpoint, so that those that were never found can be counted as well."""
+    config = checkpoint / "config.json"
+    names = json.loads(config.read_text(encoding="utf-8")).get("id2label", {}) if config.is_file() else {}
+    return [names[number] for number in sorted(names, key=int)]
 
 
 class _Files(torch.utils.data.Dataset):
