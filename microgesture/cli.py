@@ -122,9 +122,9 @@ def load_pipeline(checkpoint: Path, device: Any) -> Any:
 def predict(args: argparse.Namespace) -> int:
     """Recognises clips, or finds gestures in recordings."""
     from microgesture import prediction
-    from video_fgsgl import probe
+    from video_fgsgl import probe, read_frames
 
-    return prediction.run(args, load_pipeline, probe)
+    return prediction.run(args, load_pipeline, probe, read_frames)
 
 
 def fit_spotting(args: argparse.Namespace) -> None:
