@@ -96,7 +96,8 @@ def sample(args: argparse.Namespace, reader: VideoReader) -> None:
         os.replace(building, args.out)
     strata = Counter(window.stratum for window in chosen)
     print("\n".join(f"{count:5d} windows: {name}" for name, count in strata.most_common()))
-    print("\n".join(f"note: {note}" for note in found.notes))
+    for note in found.notes:
+        print(f"note: {note}")
     print(f"what to do next: {args.out / 'READ_ME.txt'}")
 
 

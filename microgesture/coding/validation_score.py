@@ -28,6 +28,8 @@ from microgesture.evaluation.span_matching import match_spans, per_unit
 
 ANY, ALL = "(a gesture)", "(all labels)"
 RESULT = "validation.csv"
+FEW = 10
+"""Drawing from fewer recordings than that tells too little of how much recordings differ."""
 COLUMNS = ("figure", "label", "value", "low", "high", "units", "note")
 
 
@@ -76,7 +78,8 @@ def run(args: argparse.Namespace) -> None:
     for row in rows:
         span = f"{row['low']} to {row['high']}" if row["low"] != "" else row["note"]
         print(f"{row['figure']:>28}  {row['label']:<32} {row['value']!s:>8}   {span}")
-    print("\n".join(f"note: {note}" for note in notes))
+    for note in notes:
+        print(f"note: {note}")
     print(f"{len(windows)} of {len(key['clips'])} windows are coded: {args.folder / RESULT}")
 
 
@@ -128,6 +131,9 @@ def join(key: Mapping[str, Any], coded: Sequence[Annotation]) -> tuple[list[Code
         notes.append(f"{len(key['clips']) - len(done)} clips are not coded; the others stand for them")
     if lost := sorted(set(key["strata"]) - set(drawn)):
         notes.append(f"no figure is about the windows in which these were found, as none is coded: {', '.join(lost)}")
+    recordings = len({window.recording for window in windows})
+    if recordings < FEW:
+        notes.append(f"the windows are of {recordings} recordings; with fewer than {FEW} the intervals are too narrow")
     return windows, notes
 
 

@@ -112,7 +112,9 @@ def test_sample_code_score(tmp_path, capsys, monkeypatch, tool) -> None:
     assert float(got["kappa per unit of time", ALL]) == 1
     assert (got["precision", "nod"], got["recall", "nod"], got["precision", LABELS[2]]) == ("1.0", "1.0", "")
     assert float(got["corrected per minute", "nod"]) == float(got["found per minute", "nod"]) == 7.5
-    assert "1 clips are not coded" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 clips are not coded" in out
+    assert "of 2 recordings; with fewer than 10 the intervals are too narrow" in out
     assert cli.main([*argv, "--windows", "8"]) == 1
     assert "exists and is not an empty folder" in capsys.readouterr().err
     found.write_text("file,label\n")
