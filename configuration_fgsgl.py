@@ -41,6 +41,8 @@ class FGSGLConfig(PreTrainedConfig):
         spotting: How gestures are found in untrimmed recordings, as `microgesture fit-spotting` measured it:
             `window_seconds`, `hop` (frames between two windows), and for each way to tell background, `head` and
             `softmax`, the limits `background`, `unknown`, `keep` and `overlap` (see `spotting_fgsgl.segments`).
+        training_clips: Smallest and greatest `seconds`, `fps`, `height` and `aspect` (width by height) of the clips
+            of training.
         classifier_dropout: Dropout before the classifier while training.
         initializer_range: Standard deviation of new weights outside the vision tower, which has its own.
         id2label: Class names by id.
@@ -73,6 +75,7 @@ class FGSGLConfig(PreTrainedConfig):
     attribute_words: dict[str, list[str]] | None = None
     sentence_parts: dict | None = None
     spotting: dict | None = None
+    training_clips: dict[str, list[float]] | None = None
     classifier_dropout: float = 0.0
     initializer_range: float = 0.02
 

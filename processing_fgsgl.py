@@ -28,7 +28,8 @@ _BOOKKEEPING = {"auto_map", "feature_extractor_type", "processor_class", "_proce
 class FGSGLProcessor(FeatureExtractionMixin):
     """Turn videos into the input of FG-SGL.
 
-    Frames are taken evenly over the clip and squeezed to a square, as the paper does; the aspect ratio is not kept.
+    Frames are taken evenly over the clip and squeezed to a square, as the paper does; with `keep_aspect` they are not
+    squeezed.
 
     Args:
         num_frames: T, frames per clip.
@@ -36,6 +37,10 @@ class FGSGLProcessor(FeatureExtractionMixin):
         image_mean: Mean of each colour, on a scale of 0 to 1, subtracted by `normalize`.
         image_std: Standard deviation of each colour, on the same scale, divided by in `normalize`.
         video_backend: ``"pyav"``, or ``"decord"`` for the files on which it returns the same frames.
+        crop: The part of the picture to look at, x, y, width and height in pixels of the upright, un-mirrored picture;
+            None is all of it.
+        keep_aspect: Whether the crop is widened to a square in place of being squeezed into one; where the picture
+            ends, it is filled up with black.
 
     Raises:
         TypeError: A setting is unknown.
@@ -51,13 +56,15 @@ class FGSGLProcessor(FeatureExtractionMixin):
         image_mean: Sequence[float] = IMAGENET_MEAN,
         image_std: Sequence[float] = IMAGENET_STD,
         video_backend: str = "pyav",
+        crop: Sequence[int] | None = None,
+        keep_aspect: bool = False,
         **kwargs: Any,
     ) -> None:
         unknown = sorted(set(kwargs) - _BOOKKEEPING)
         if unknown:
             raise TypeError(
                 f"FGSGLProcessor has no setting {', '.join(unknown)}. "
-                "Its settings are num_frames, size, image_mean, image_std and video_backend."
+                "Its settings are num_frames, size, image_mean, image_std, video_backend, crop and keep_aspect."
             )
         super().__init__(**kwargs)
         for name, value in (("num_frames", num_frames), ("size", size)):
@@ -69,11 +76,15 @@ class FGSGLProcessor(FeatureExtractionMixin):
                 raise ValueError(f"{name} must be three numbers{above}, for red, green and blue, got {values!r}.")
         if video_backend not in ("pyav", "decord"):
             raise ValueError(f"video_backend must be 'pyav' or 'decord', got {video_backend!r}.")
+        if crop is not None and (len(crop) != 4 or min(crop) < 0 or min(crop[2:]) < 1):
+            raise ValueError(f"crop must be x, y, width and height in pixels, got {crop!r}.")
         self.num_frames = num_frames
         self.size = size
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
         self.video_backend = video_backend
+        self.crop = None if crop is None else list(crop)
+        self.keep_aspect = keep_aspect
         # register_for_auto_class keeps one auto class; pipelines ask for the other one.
         self.auto_map = dict.fromkeys(("AutoFeatureExtractor", "AutoProcessor"), "processing_fgsgl.FGSGLProcessor")
 
@@ -81,7 +92,8 @@ class FGSGLProcessor(FeatureExtractionMixin):
     def sampling_key(self) -> str:
         """Everything but the video and the span that `sample` depends on; a cache puts it into its keys."""
         versions = f"reader{READER_VERSION}-resizer{RESIZER_VERSION}"
-        return f"{versions}-{self.video_backend}-{self.num_frames}x{self.size}"
+        framing = "" if self.crop is None and not self.keep_aspect else f"-crop{self.crop}-{self.keep_aspect}"
+        return f"{versions}-{self.video_backend}-{self.num_frames}x{self.size}{framing}"
 
     def sample(
         self, video: Any, start: float | None = None, end: float | None = None, mirrored: bool = False
@@ -105,15 +117,40 @@ class FGSGLProcessor(FeatureExtractionMixin):
         frames = read_frames(video, self.num_frames, start, end, mirrored=bool(mirrored), backend=self.video_backend)
         return self.resize(frames)
 
+    def box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return the part of a picture that the network sees, as x, y, width and height in pixels.
+
+        Raises:
+            ValueError: The crop does not lie in the picture.
+        """
+        x, y, w, h = self.crop or (0, 0, width, height)
+        if x + w > width or y + h > height:
+            raise ValueError(
+                f"The box {x},{y},{w},{h} does not lie in the picture, which has {width} x {height} pixels. "
+                "Give x, y, width and height in pixels of the upright picture."
+            )
+        if self.keep_aspect:
+            side = max(w, h)
+            (x, w), (y, h) = _grown(x, w, side, width), _grown(y, h, side, height)
+        return x, y, w, h
+
     def resize(self, frames: torch.Tensor) -> torch.Tensor:
-        """Squeeze frames to the size of the network.
+        """Crop frames where that is asked for, and squeeze them to the size of the network.
 
         Args:
             frames: uint8 RGB frames (T, H, W, 3), of any T.
 
         Returns:
             uint8 RGB frames (T, 3, S, S).
+
+        Raises:
+            ValueError: The crop does not lie in the picture.
         """
+        x, y, w, h = self.box(*frames.shape[1:3])
+        frames = frames[:, y : y + h, x : x + w]
+        if self.keep_aspect and w != h:
+            right, below = max(h - w, 0), max(w - h, 0)
+            frames = functional.pad(frames, (0, 0, right // 2, right - right // 2, below // 2, below - below // 2))
         # A permuted view of (T, H, W, 3) is what makes the uint8 kernel fast, and equal to Pillow's bicubic within one
         # level; the pretrained vision weights have seen Pillow's.
         resized = functional.interpolate(
@@ -179,6 +216,12 @@ class FGSGLProcessor(FeatureExtractionMixin):
         columns.append(_per_video("mirrored", mirrored, len(videos)))
         clips = [self.sample(video, *span) for video, *span in zip(videos, *columns, strict=True)]
         return BatchFeature({"pixel_values": self.normalize(torch.stack(clips))}, tensor_type=return_tensors)
+
+
+def _grown(first: int, length: int, side: int, limit: int) -> tuple[int, int]:
+    """A span of pixels made as long as a side, around its middle, inside the picture: its beginning and length."""
+    side = min(side, limit)
+    return min(max(0, first - (side - length) // 2), limit - side), side
 
 
 def _per_video(name: str, value: Any, count: int) -> list[Any]:

@@ -50,8 +50,10 @@ from microgesture.starting_weights import Origin
 from microgesture.streams.build import build_stream_trainer
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
+from microgesture.training_range import training_range
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
+from video_fgsgl import probe
 
 logger = logging.getLogger("train_fgsgl")
 
@@ -267,6 +269,7 @@ def build_trainer(
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
+    config.training_clips = training_range(data["train"], probe)
     model = build_model(model_args, training, config, info, sem, checkpoint, origin)
     about = {
         "dataset": info.name,

@@ -122,9 +122,9 @@ def load_pipeline(checkpoint: Path, device: Any) -> Any:
 def predict(args: argparse.Namespace) -> int:
     """Recognises clips, or finds gestures in recordings."""
     from microgesture import prediction
-    from video_fgsgl import probe
+    from video_fgsgl import probe, read_frames
 
-    return prediction.run(args, load_pipeline, probe)
+    return prediction.run(args, load_pipeline, probe, read_frames)
 
 
 def fit_spotting(args: argparse.Namespace) -> None:
@@ -178,6 +178,20 @@ def add_annotate(commands: Any) -> None:
         return video_fgsgl
 
     annotate.add(commands, video_reader)
+
+
+def add_coding(commands: Any) -> None:
+    """The command lines of `microgesture summarise` and `microgesture validate`, with the video reader."""
+    from microgesture.coding.summarise import add_summarise
+    from microgesture.coding.validate import add_validate
+
+    def video_reader() -> Any:
+        import video_fgsgl
+
+        return video_fgsgl
+
+    add_summarise(commands, lambda video: video_reader().probe(video))
+    add_validate(commands, video_reader)
 
 
 def push(args: argparse.Namespace) -> None:
@@ -270,6 +284,7 @@ def parser() -> argparse.ArgumentParser:
     vote.add_argument("--out", type=Path, metavar="DIR", help="write figures and the fused scores into this folder")
     vote.set_defaults(run=fuse)
     add_predict(commands)
+    add_coding(commands)
     add_annotate(commands)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
     add_ablate_options(rows)

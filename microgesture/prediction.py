@@ -17,9 +17,11 @@ from typing import Any, TextIO
 
 import torch
 
+from microgesture import framing
 from microgesture.annotation import results as outputs
 from microgesture.annotation.readers import VIDEO_SUFFIXES
 from microgesture.data.fg_text import ATTRIBUTES
+from microgesture.training_range import unlike
 
 SOME_FAILED = 3
 TOP = 3
@@ -48,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Label Studio tasks, and their page beside them; it has to serve the folder that holds all the videos",
     )
+    out.add_argument(
+        "--explain", type=Path, metavar="DIR",
+        help="a picture and an mp4 per segment, red where the frames spoke for the label; slow",
+    )  # fmt: skip
+    framing.add_framing(parser)
     parser.add_argument(
         "--on-error", choices=("skip", "stop"), default="skip",
         help="what to do with a file that cannot be read (default: go on without it, and end with status 3)",
@@ -147,13 +154,19 @@ class Journal:
         return (line for line in self.lines() if "error" not in line)
 
 
-def run(args: argparse.Namespace, load: Callable[[Path, torch.device], Any], probe: Callable[[str], Any]) -> int:
+def run(
+    args: argparse.Namespace,
+    load: Callable[[Path, torch.device], Any],
+    probe: Callable[[str], Any],
+    read_frames: Callable[..., Any],
+) -> int:
     """Runs the command.
 
     Args:
         args: The command line.
         load: Makes the pipeline of a checkpoint on a device.
         probe: Says how long a video is, and how many frames a second it has (`video_fgsgl.probe`).
+        read_frames: Reads frames of a video (`video_fgsgl.read_frames`).
 
     Returns:
         0; 1 where nothing could be recognised; 3 where some files failed.
@@ -165,6 +178,8 @@ def run(args: argparse.Namespace, load: Callable[[Path, torch.device], Any], pro
 
     _check_outputs(args)
     files = find_files(args.files)
+    if args.preview is not None:
+        return preview(load(args.checkpoint, torch.device("cpu")), files, args, read_frames)
     state = PartialState(cpu=args.device == "cpu" or not torch.accelerator.is_available())
     journal = _journal(args)
     if journal is not None and state.is_main_process:
@@ -173,7 +188,8 @@ def run(args: argparse.Namespace, load: Callable[[Path, torch.device], Any], pro
     done = {line["file"] for line in journal.lines()} if journal else set()
     state.wait_for_everyone()  # nobody writes before all have read
     left = [file for file in files if file not in done][state.process_index :: state.num_processes]
-    pipe = load(args.checkpoint, torch.device(args.device) if args.device else state.device)
+    pipe = _framed(load(args.checkpoint, torch.device(args.device) if args.device else state.device), args)
+    pictures = outputs.eaf_names(files) if args.explain is not None else {}
     failed = []
     for result in recognise(pipe, left, args, probe):
         if "error" in result:
@@ -183,6 +199,12 @@ def run(args: argparse.Namespace, load: Callable[[Path, torch.device], Any], pro
             print(_told(result), file=sys.stderr, flush=True)
         else:
             show(result, args.spot, sys.stdout)
+            for warning in result.get("warnings", ()):
+                print(f"  warning: {warning}", file=sys.stderr, flush=True)
+            if args.explain is not None:
+                place = args.explain / pictures[result["file"]].with_suffix("")
+                for path in framing.explanations(pipe, result, args.mirrored, place):
+                    print(f"  {path}")
         if journal is not None:
             journal.append(result)
     state.wait_for_everyone()
@@ -190,6 +212,33 @@ def run(args: argparse.Namespace, load: Callable[[Path, torch.device], Any], pro
         names = [pipe.model.config.id2label[k] for k in range(pipe.model.config.num_labels)]
         write_outputs(args, journal, names)
     return _status(len(left), failed, bool(done))
+
+
+def _framed(pipe: Any, args: argparse.Namespace) -> Any:
+    """The pipeline, looking at the part of the picture that was asked for."""
+    if args.roi or args.person:
+        pipe.feature_extractor.crop = args.roi or args.person
+        pipe.feature_extractor.keep_aspect = bool(args.person)
+    return pipe
+
+
+def preview(pipe: Any, files: list[str], args: argparse.Namespace, read_frames: Callable[..., Any]) -> int:
+    """Writes a picture of each video with the part that the network would see."""
+    processor = _framed(pipe, args).feature_extractor
+    names, failed = outputs.eaf_names(files), []
+    for file in files:
+        try:
+            picture = read_frames(file, 1, mirrored=args.mirrored)[0].numpy()
+            boxes = [(processor.box(*picture.shape[:2]), framing.SEEN)]
+        except (ValueError, OSError) as error:
+            failed.append({"file": file, "error": {"kind": getattr(error, "kind", "box"), "message": str(error)}})
+            print(_told(failed[-1]), file=sys.stderr, flush=True)
+            continue
+        given = [(tuple(box), framing.GIVEN) for box in (args.roi, args.person) if box]
+        path = args.preview / names[file].with_suffix(".png")
+        framing.write_png(path, framing.drawn(picture, boxes + given))
+        print(path)
+    return _status(len(files), failed, False)
 
 
 def _told(result: dict[str, Any]) -> str:
@@ -229,7 +278,15 @@ def _journal(args: argparse.Namespace) -> Journal | None:
         with file.open("rb") as stream:
             weights.update(hashlib.file_digest(stream, "sha256").digest())
     about = {"weights": weights.hexdigest()[:16], "spot": args.spot, "mirrored": args.mirrored}
-    return Journal(path, about | {"background": args.background})
+    about |= {"roi": args.roi, "person": args.person} if args.roi or args.person else {}
+    return Journal(path, about | {"background": args.background, "labels": _labels(args.checkpoint)})
+
+
+def _labels(checkpoint: Path) -> list[str]:
+    """The class names of a checkpoint, so that those that were never found can be counted as well."""
+    config = checkpoint / "config.json"
+    names = json.loads(config.read_text(encoding="utf-8")).get("id2label", {}) if config.is_file() else {}
+    return [names[number] for number in sorted(names, key=int)]
 
 
 class _Files(torch.utils.data.Dataset):
@@ -259,7 +316,7 @@ def recognise(
         if "error" in answer:
             yield {"file": file, "error": answer["error"]}
         else:
-            yield _guarded(file, lambda file=file, answer=answer: _clip(file, answer, probe))  # type: ignore[misc]
+            yield _guarded(file, lambda file=file, answer=answer: _clip(pipe, file, answer, probe))  # type: ignore[misc]
 
 
 def _guarded(file: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -269,10 +326,18 @@ def _guarded(file: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"file": file, "error": {"kind": getattr(error, "kind", "unreadable"), "message": str(error)}}
 
 
-def _clip(file: str, answer: dict[str, Any], probe: Callable[[str], Any]) -> dict[str, Any]:
+def _clip(pipe: Any, file: str, answer: dict[str, Any], probe: Callable[[str], Any]) -> dict[str, Any]:
     about = probe(file)
     segment = {"start": 0.0, "end": round(about.duration, 3)} | answer["labels"][0] | _words(answer)
-    return {"file": file, "seconds": about.duration, "fps": about.fps, "segments": [segment], "top": answer["labels"]}
+    head = _about(pipe, file, about, about.duration)
+    return head | {"segments": [segment], "top": answer["labels"]}
+
+
+def _about(pipe: Any, file: str, about: Any, seconds: float | None) -> dict[str, Any]:
+    """What a result begins with; `seconds` of a clip, `None` of a recording."""
+    size = pipe.feature_extractor.box(about.height, about.width)[2:]
+    told = unlike(pipe.model.config.training_clips, about, seconds, *size)
+    return {"file": file, "seconds": about.duration, "fps": about.fps} | ({"warnings": told} if told else {})
 
 
 def _spotted(pipe: Any, file: str, args: argparse.Namespace, probe: Callable[[str], Any]) -> dict[str, Any]:
@@ -282,7 +347,7 @@ def _spotted(pipe: Any, file: str, args: argparse.Namespace, probe: Callable[[st
         progress=sys.stderr.isatty(),
     )  # fmt: skip
     segments = [{name: s[name] for name in ("start", "end", "label", "score")} | _words(s) for s in found]
-    return {"file": file, "seconds": about.duration, "fps": about.fps, "segments": segments}
+    return _about(pipe, file, about, None) | {"segments": segments}
 
 
 def _words(answer: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -200,6 +201,62 @@ def test_what_cannot_work_is_said_before_any_work(checkpoint, folder, tmp_path, 
     (tmp_path / "empty").mkdir()
     assert predict(checkpoint, tmp_path / "empty") == 1
     assert "holds no video" in capsys.readouterr().err
+
+
+def picture_of(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24")
+
+
+def test_a_box_is_previewed_and_used(checkpoint, folder, tmp_path, capsys) -> None:
+    video = folder / "one.mp4"
+    assert predict(checkpoint, video, "--person", "4,20,10,30", "--preview", tmp_path / "look") == 0
+    picture = picture_of(tmp_path / "look" / "one.png")
+    assert picture.shape == (64, 64, 3)
+    assert tuple(picture[20, 5]) == (255, 200, 0)
+    assert tuple(picture[25, 29]) == (0, 255, 0)  # the square around it, shifted into the picture: 0 to 30
+    plain, boxed, person = (tmp_path / f"{name}.jsonl" for name in ("plain", "boxed", "person"))
+    for path, options in ((plain, ()), (boxed, ("--roi", "0,0,20,60")), (person, ("--person", "0,0,20,60"))):
+        assert predict(checkpoint, video, "--json", path, *options) == 0
+    scores = [json.loads(path.read_text().splitlines()[1])["top"][0]["score"] for path in (plain, boxed, person)]
+    assert len(set(scores)) == 3
+    capsys.readouterr()
+    assert predict(checkpoint, video, "--roi", "0,0,20,65") == 1
+    assert "does not lie in the picture, which has 64 x 64 pixels" in capsys.readouterr().err
+    assert predict(checkpoint, video, "--json", boxed) == 1
+    assert "was made otherwise (roi)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict(checkpoint, video, "--roi", "0,0,20")
+    assert "is not X,Y,WIDTH,HEIGHT" in capsys.readouterr().err
+
+
+def test_explanations_are_files(checkpoint, folder, tmp_path) -> None:
+    assert predict(checkpoint, folder / "b", "--explain", tmp_path / "why") == 0
+    assert sorted(p.name for p in (tmp_path / "why").iterdir()) == ["one_001.mp4", "one_001.png"]
+    picture = picture_of(tmp_path / "why" / "one_001.png")
+    assert picture.shape == (32, 4 * 32, 3)
+    assert (picture[..., 0] > picture[..., 1]).any()  # red
+    with av.open(str(tmp_path / "why" / "one_001.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 4
+
+
+def test_videos_unlike_those_of_training_are_told(checkpoint, folder, tmp_path, capsys) -> None:
+    shutil.copytree(checkpoint, tmp_path / "c")
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["training_clips"] = {
+        "fps": [25.0, 30.0],
+        "seconds": [2.0, 3.0],
+        "height": [64.0, 64.0],
+        "aspect": [0.9, 1.1],
+    }
+    (tmp_path / "c" / "config.json").write_text(json.dumps(config))
+    assert predict(tmp_path / "c", folder / "b", "--json", tmp_path / "o.jsonl") == 0
+    warnings = ["1 s long, and the training clips were 2 to 3"]  # 20 frames a second are within a quarter of 25
+    assert json.loads((tmp_path / "o.jsonl").read_text().splitlines()[1])["warnings"] == warnings
+    assert predict(tmp_path / "c", folder / "b", "--spot", "--roi", "0,0,60,30") == 0
+    told = capsys.readouterr().err
+    assert "30 pixels high, and the training clips were 64" in told
+    assert "2 times as wide as high, and the training clips were 0.9 to 1.1" in told
 
 
 def test_no_network(checkpoint, folder, monkeypatch) -> None:

@@ -181,3 +181,33 @@ def test_checkpoint_loads_where_our_code_is_missing(tmp_path, video):
     command = [sys.executable, "-c", code, str(video)]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_crop_is_what_the_network_sees() -> None:
+    frames = torch.arange(2 * 8 * 12 * 3, dtype=torch.uint8).view(2, 8, 12, 3)
+    cropped = FGSGLProcessor(size=4, crop=[2, 1, 4, 6])
+    assert cropped.box(8, 12) == (2, 1, 4, 6)
+    assert torch.equal(cropped.resize(frames), FGSGLProcessor(size=4).resize(frames[:, 1:7, 2:6]))
+    with pytest.raises(ValueError, match="does not lie in the picture, which has 5 x 8 pixels"):
+        cropped.resize(frames[:, :, :5])
+    with pytest.raises(ValueError, match="crop must be"):
+        FGSGLProcessor(crop=[0, 0, 0, 5])
+
+
+def test_a_person_is_not_squeezed() -> None:
+    frames = torch.full((1, 8, 12, 3), 200, dtype=torch.uint8)
+    person = FGSGLProcessor(size=8, crop=[9, 1, 2, 6], keep_aspect=True)
+    assert person.box(8, 12) == (6, 1, 6, 6)  # shifted into the picture, not cut off at its edge
+    whole = FGSGLProcessor(size=12, keep_aspect=True)
+    assert whole.box(8, 12) == (0, 0, 12, 8)
+    rows = whole.resize(frames)[0, 0, :, 6]
+    assert rows.tolist() == [0, 0, *[200] * 8, 0, 0]
+
+
+def test_a_crop_is_saved_and_is_part_of_every_cache_key(tmp_path) -> None:
+    person = FGSGLProcessor(crop=[1, 2, 3, 4], keep_aspect=True)
+    person.save_pretrained(tmp_path)
+    again = FGSGLProcessor.from_pretrained(tmp_path)
+    assert (again.crop, again.keep_aspect) == ([1, 2, 3, 4], True)
+    keys = {p.sampling_key for p in (person, FGSGLProcessor(), FGSGLProcessor(crop=[1, 2, 3, 4]))}
+    assert len(keys) == 3

@@ -82,6 +82,7 @@ def test_the_loss_is_the_weighted_sum_of_the_three_terms(tiny_arguments) -> None
     cp = prototype_nce(out.class_embeds, out.category_embeds, batch["labels"], 0.1)
     fg = info_nce(out.fine_embeds[has], out.fine_text_embeds, 0.1, ids)
     torch.testing.assert_close(loss, cls + 0.3 * cp + 0.7 * fg)
+    assert trainer.model.config.training_clips["fps"] == [28.0, 28.0]
 
 
 @pytest.mark.parametrize(

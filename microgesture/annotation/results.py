@@ -81,7 +81,7 @@ def eaf_names(files: Sequence[str]) -> dict[str, Path]:
     }
 
 
-def write_eaf(path: Path, result: Result, names: Sequence[str]) -> None:
+def write_eaf(path: Path, result: Result, names: Sequence[str], below: Sequence[str] = (*ATTRIBUTES, "score")) -> None:
     """Writes the ELAN file of one video: a tier for the labels, and below it one for each attribute and the score.
 
     A tier of ELAN holds one annotation at a time, so segments that overlap stand on `gesture_2` and so on.
@@ -90,6 +90,7 @@ def write_eaf(path: Path, result: Result, names: Sequence[str]) -> None:
         path: The file.
         result: What was found.
         names: Class names; coders choose from them.
+        below: What has a tier of its own below the labels.
 
     Raises:
         ImportError: pympi-ling is not installed.
@@ -103,24 +104,24 @@ def write_eaf(path: Path, result: Result, names: Sequence[str]) -> None:
     eaf.add_linked_file(f"file://{quote(video)}", relpath=quote(relative), mimetype="video/mp4")
     eaf.add_language(LANGUAGE, "http://cdb.iso.org/lg/CDB-00138502-001", "English (eng)")
     words = {TIER: sorted({*names, *(segment["label"] for segment in result["segments"])})}
-    words |= {name: list(VOCABULARY[name]) for name in ATTRIBUTES}
+    words |= {name: list(VOCABULARY[name]) for name in ATTRIBUTES if name in below}
     for name, values in words.items():
         eaf.add_controlled_vocabulary(name)
         for number, value in enumerate(values):
             eaf.add_cv_entry(name, f"cveid_{name}_{number}", [(value, LANGUAGE, None)])
     eaf.add_linguistic_type(TIER, param_dict=_type(TIER, aligned=True))
-    for name in (*ATTRIBUTES, "score"):
+    for name in below:
         eaf.add_linguistic_type(name, param_dict=_type(name, aligned=False))
     for number, layer in enumerate(_layers(result["segments"]) or [[]], start=1):
         end = "" if number == 1 else f"_{number}"
         eaf.add_tier(TIER + end, TIER, ann=CODER)
-        for name in (*ATTRIBUTES, "score"):
+        for name in below:
             eaf.add_tier(name + end, name, parent=TIER + end, ann=CODER)
         for first, last, segment in layer:
             eaf.add_annotation(TIER + end, first, last, segment["label"])
-            below = {name: segment.get(name) for name in ATTRIBUTES} | {"score": f"{segment['score']:.2f}"}
-            for name, word in below.items():
-                if word:
+            said = {name: segment.get(name) for name in ATTRIBUTES} | {"score": f"{segment['score']:.2f}"}
+            for name, word in said.items():
+                if word and name in below:
                     eaf.add_ref_annotation(name + end, TIER + end, (first + last) // 2, word)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")

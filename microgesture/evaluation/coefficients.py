@@ -118,13 +118,19 @@ def fleiss_kappa(
 
 
 def cohen_kappa(
-    codes: npt.ArrayLike, clusters: Sequence[Hashable] | None = None, *, draws: int = DRAWS, seed: int = 0
+    codes: npt.ArrayLike,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    weights: npt.ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Estimate:
     """Cohen's κ of two coders, on the units that both coded.
 
     Args:
         codes: `(U, 2)` integers, `MISSING` where a coder said nothing.
         clusters: As for `percentage_agreement`.
+        weights: How much each unit counts `(U,)`, in a sample that is not drawn evenly; default: all the same.
         draws: Of the bootstrap.
         seed: Of the bootstrap.
 
@@ -136,8 +142,10 @@ def cohen_kappa(
         raise ValueError(f"Cohen's κ is of two coders, not of {votes.coders}; use Fleiss' κ or Krippendorff's α")
 
     first, second = votes.code.reshape(-1, 2).T  # two votes in every unit that counts
+    each = np.ones(votes.units) if weights is None else np.asarray(weights, np.float64)[votes.kept]
 
     def kappa(w: Floats) -> float:
+        w = w * each
         total = w.sum()
         chance = np.bincount(first, w, votes.values) @ np.bincount(second, w, votes.values)
         return _ratio((w @ votes.same) * total - chance, total * total - chance)
@@ -188,6 +196,7 @@ class _Votes:
         groups = _groups(clusters, len(table))
         table, said = table[kept], said[kept]
         self.groups = None if groups is None else np.unique(groups[kept], return_inverse=True)[1]
+        self.kept = kept
         self.coders = table.shape[1]
         self.units = len(table)
         self.size: Floats = said.sum(1).astype(np.float64)
