@@ -46,23 +46,27 @@ At most {MAX_UPLOAD >> 20} MB a file. Scores are the network's own and say littl
 trained on.
 """
 CSS = """
-footer { display: none !important; }
+footer, #video button[aria-label^="Trim"], #video button[aria-label^="Reset"] { display: none !important; }
+#bars * { font-family: inherit; }
 .words { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin-top: .5rem; }
-.words b { font-weight: 600; } .words small, .hint { opacity: .75; }
+.words b { font-weight: 600; }
+.words small, .hint { opacity: .75; }
 .sentence { font-size: 1.15rem; margin: 0; }
 .refused { border-left: 4px solid #c0392b; padding: .4rem .8rem; margin: 0; overflow-wrap: anywhere; }
-.frames { display: grid; grid-template-columns: repeat(auto-fit, minmax(84px, 1fr)); gap: 6px; }
-.frames button { display: block; padding: 0; text-align: center; font-size: .75rem; }
+#frames button, #timeline button { margin: 0; border: 0; font-weight: normal; color: inherit; cursor: pointer; }
+#frames button, #timeline .rows button { background: none; }
+.frames { display: grid; grid-template-columns: repeat(auto-fit, minmax(76px, 1fr)); gap: 6px; }
+#frames button { display: block; padding: 0; text-align: center; font-size: .75rem; }
 .frames img { width: 100%; border-radius: 4px; display: block; margin: 0; }
 .frames .bar { display: block; height: 6px; margin: 3px 0 1px; background: #8883; border-radius: 3px; }
 .frames .bar i { display: block; height: 100%; background: #c0392b; border-radius: 3px; }
 .line { position: relative; background: #8882; border-radius: 6px; margin: .3rem 0 .1rem; overflow: hidden; }
-.line button { position: absolute; height: 22px; min-width: 5px; border-radius: 3px; padding: 0; }
+#timeline .line button { position: absolute; height: 22px; min-width: 5px; border-radius: 3px; padding: 0; }
 .scale { display: flex; justify-content: space-between; font-size: .75rem; opacity: .75; }
 .rows { max-height: 15rem; overflow-y: auto; margin-top: .4rem; }
-.rows button { display: grid; grid-template-columns: 6.5rem 3rem 1fr; gap: .5rem; width: 100%; padding: .2rem .4rem;
-  text-align: left; font-size: .85rem; border-radius: 4px; }
-.rows button:hover, .rows button.chosen { background: #8883; }
+#timeline .rows button { display: grid; grid-template-columns: 6.5rem 2.5rem 1fr; gap: .5rem; width: 100%;
+  padding: .15rem .4rem; text-align: left; font-size: .85rem; border-radius: 4px; }
+#timeline .rows button:hover, #timeline .rows button.chosen { background: #8883; }
 .line button.chosen, .line button:focus-visible, .rows button:focus-visible, .frames button:focus-visible
   { outline: 2px solid currentColor; outline-offset: -1px; }
 """
@@ -246,7 +250,7 @@ def build(pipe: Any) -> gr.Blocks:
         gr.Markdown(HEAD)
         with gr.Row():
             with gr.Column(min_width=320):
-                video = gr.Video(label="Clip or recording", sources=["upload", "webcam"], elem_id="video", height=360)
+                video = gr.Video(label="Clip or recording", sources=["upload", "webcam"], elem_id="video", height=420)
                 gr.Examples(examples, video, label="Examples: drawn people, two clips and a recording")
             with gr.Column(min_width=320):
                 words = gr.HTML(elem_id="words")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -32,9 +33,13 @@ class Chromium:
             "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
             f"--user-data-dir={folder / 'profile'}", "about:blank",
         ]  # fmt: skip
-        # The protocol wants the pipes to be numbers 3 and 4 of the browser.
-        wired = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", *command]
-        self._process = subprocess.Popen(wired, pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL)
+
+        def wire() -> None:  # the protocol wants the pipes to be numbers 3 and 4 of the browser
+            ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser, from_browser)]
+            for number, end in zip((3, 4), ends, strict=True):
+                os.dup2(end, number)
+
+        self._process = subprocess.Popen(command, preexec_fn=wire, pass_fds=(3, 4), stderr=subprocess.DEVNULL)
         os.close(to_browser)
         os.close(from_browser)
         self._number, self._buffer, self._session = 0, b"", None
