@@ -10,6 +10,11 @@ import argparse
 import base64
 import io
 import os
+import signal
+import sys
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -41,13 +46,14 @@ Drop a clip of one gesture, or a longer recording of one person, or record yours
 **This names movements, not what they mean.** It is no emotion detector and no lie detector. Do not judge people by it.
 """
 FOOT = f"""
-Files stay on the machine that runs this page and are deleted there within {(DELETE_AFTER + DELETE_EVERY) // 60} minutes.
-At most {MAX_UPLOAD >> 20} MB a file. Scores are the network's own and say little about people unlike those it was
-trained on.
+Files stay on the machine that runs this page and are deleted there within {(DELETE_AFTER + DELETE_EVERY) // 60}
+minutes. At most {MAX_UPLOAD >> 20} MB a file. Scores are the network's own and say little about people unlike those it
+was trained on.
 """
 CSS = """
 footer, #video button[aria-label^="Trim"], #video button[aria-label^="Reset"] { display: none !important; }
 #bars * { font-family: inherit; }
+#video video { max-height: 330px; }
 .words { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin-top: .5rem; }
 .words b { font-weight: 600; }
 .words small, .hint { opacity: .75; }
@@ -197,8 +203,8 @@ def frames(explanation: Any, start: float, end: float) -> str:
             f"</span>{second:.2f} s</button>"
         )
     return (
-        f'<p class="hint">Why <b>{escape(explanation.label)}</b>: red where blurring a patch costs it most; the bar is '
-        f'what the frame as a whole is worth.</p><div class="frames">{"".join(tiles)}</div>'
+        f'<p class="hint">Why <b>{escape(explanation.label)}</b>: red where blurring a patch costs it most; the bar '
+        f'is what the frame as a whole is worth.</p><div class="frames">{"".join(tiles)}</div>'
     )
 
 
@@ -225,6 +231,7 @@ def timeline(result: dict[str, Any], number: int | None) -> str:
             f"<span>{label}</span></button>"
         )
     return (
+        f'<p class="hint">Found: {len(rows)}. Click one to see it and why.</p>'
         f'<div class="line" style="height:{4 + 26 * len(layers)}px">{"".join(marks)}</div>'
         f'<div class="scale"><span>0 s</span><span>{seconds:.0f} s</span></div><div class="rows">{"".join(rows)}</div>'
     )
@@ -240,17 +247,34 @@ def write_tables(pipe: Any, result: dict[str, Any]) -> list[str]:
     return [str(table), str(elan)]
 
 
+def sweep(folder: Path, keep: set[Path], age: float) -> None:
+    """Deletes files that were uploaded, or made of uploads, more than `age` seconds ago."""
+    for file in folder.rglob("*"):
+        if file.is_file() and file not in keep and time.time() - file.stat().st_ctime > age:
+            file.unlink(missing_ok=True)
+
+
+def keep_clean(folder: Path) -> None:
+    """Sweeps now and then for as long as the page runs; what lies there already are the examples."""
+    keep = set(folder.rglob("*"))
+
+    def work() -> None:
+        while True:
+            time.sleep(DELETE_EVERY)
+            sweep(folder, keep, DELETE_AFTER)
+
+    threading.Thread(target=work, daemon=True).start()
+
+
 def build(pipe: Any) -> gr.Blocks:
     """The page over a pipeline."""
     examples = sorted(map(str, EXAMPLES.glob("*.mp4")))
-    with gr.Blocks(
-        title="Micro-gestures", analytics_enabled=False, delete_cache=(DELETE_EVERY, DELETE_AFTER)
-    ) as page:
+    with gr.Blocks(title="Micro-gestures", analytics_enabled=False) as page:
         result = gr.State(None, time_to_live=DELETE_AFTER)
         gr.Markdown(HEAD)
         with gr.Row():
             with gr.Column(min_width=320):
-                video = gr.Video(label="Clip or recording", sources=["upload", "webcam"], elem_id="video", height=420)
+                video = gr.Video(label="Clip or recording", sources=["upload", "webcam"], elem_id="video")
                 gr.Examples(examples, video, label="Examples: drawn people, two clips and a recording")
             with gr.Column(min_width=320):
                 words = gr.HTML(elem_id="words")
@@ -303,7 +327,13 @@ def main() -> None:
     )  # fmt: skip
     tables.check_elan()
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    launch(build(load_pipeline(find_checkpoint(parser.parse_args().checkpoint), device)))
+    pipe = load_pipeline(find_checkpoint(parser.parse_args().checkpoint), device)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder goes as well
+    with tempfile.TemporaryDirectory(prefix="micro-gestures-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        page = build(pipe)
+        keep_clean(Path(folder))
+        launch(page)
 
 
 if __name__ == "__main__":

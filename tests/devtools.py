@@ -91,9 +91,7 @@ class Chromium:
 
     def resize(self, width: int, height: int) -> None:
         """Makes the window wide or narrow."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def ask(self, script: str) -> Any:
         """The value of an expression on the page."""
@@ -130,7 +128,9 @@ class Chromium:
     def complaints(self) -> list[str]:
         """What the console holds as errors."""
         entries = [e["params"]["entry"] for e in self.events if e["method"] == "Log.entryAdded"]
-        thrown = [str(e["params"]["exceptionDetails"]) for e in self.events if e["method"] == "Runtime.exceptionThrown"]
+        thrown = [
+            str(e["params"]["exceptionDetails"]) for e in self.events if e["method"] == "Runtime.exceptionThrown"
+        ]
         return [f"{e['text']} {e.get('url', '')}" for e in entries if e["level"] == "error"] + thrown
 
     def picture(self, path: Path, whole: bool = True) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -175,16 +178,21 @@ def test_a_bad_file_is_refused_with_its_reason(page, videos, uploads) -> None:
     assert page.ask("document.querySelectorAll('#frames img').length") == 0
 
 
+def upload(server: str, data: bytes) -> None:
+    """Sends a file without a browser, and so without the browser's own look at its size."""
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="upload.mp4"\r\n\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    request = urllib.request.Request(f"{server}gradio_api/upload", head + data + b"\r\n--b--\r\n", kind)
+    urllib.request.urlopen(request).close()
+
+
 def test_a_file_that_is_too_large_is_refused(page, videos, server, uploads) -> None:
     page.give(FILE, videos / "too_large.mp4")
     page.wait("/exceeds|too large|maximum/i.test(document.body.innerText)")
     assert not list(uploads.rglob("too_large*"))
-    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="large.mp4"\r\n\r\n'
-    body = head + bytes(app.MAX_UPLOAD + 1) + b"\r\n--b--\r\n"
-    kind = {"Content-Type": "multipart/form-data; boundary=b"}
     with pytest.raises(urllib.error.HTTPError, match="413"):
-        urllib.request.urlopen(urllib.request.Request(f"{server}gradio_api/upload", body, kind))
-    assert not list(uploads.rglob("large*"))
+        upload(server, bytes(app.MAX_UPLOAD + 1))
+    assert not list(uploads.rglob("upload.mp4"))
 
 
 def test_nothing_comes_from_or_goes_to_another_machine(page, videos, server) -> None:
@@ -212,27 +220,35 @@ def test_examples_are_small_and_readable(pipe) -> None:
     assert not [file for file in files if "error" in app.find(pipe, str(file))]
 
 
-def test_uploads_are_deleted_with_what_was_made_of_them(pipe, tmp_path, videos, chromium, monkeypatch) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(app, "DELETE_EVERY", 1)
-    monkeypatch.setattr(app, "DELETE_AFTER", 5)
-    page = app.build(pipe)
-    _, address, _ = app.launch(page, prevent_thread_lock=True, quiet=True)
+def test_uploads_are_deleted_with_what_was_made_of_them(page, videos, uploads) -> None:
+    page.give(FILE, videos / "recording.mp4")
+    page.wait(ANSWER)
+    made = {file for file in uploads.rglob("recording.*") if file.parent == page_folder(uploads, videos)}
+    assert {file.suffix for file in made} == {".mp4", ".csv", ".eaf"}
+    others = {file for file in uploads.rglob("*") if file.is_file()} - made
+    app.sweep(uploads, others, 3600)
+    assert made == {file for file in made if file.exists()}
+    app.sweep(uploads, others, -1)
+    assert not [file for file in made if file.exists()]
+    assert all(file.exists() for file in others)
+
+
+def page_folder(uploads: Path, videos: Path) -> Path:
+    """Where the server put a file, told by its content."""
+    data = (videos / "recording.mp4").read_bytes()
+    return next(file.parent for file in uploads.rglob("recording.mp4") if file.read_bytes() == data)
+
+
+def test_the_program_serves_this_machine_only_and_leaves_nothing_behind(pipe, tmp_path, videos) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / "app.py"), pipe.model.name_or_path]
+    program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        chromium.open(address)
-        chromium.wait(EMPTY)
-        chromium.give(FILE, videos / "recording.mp4")
-        chromium.wait(ANSWER)
-        for _ in range(60):
-            left = [file.name for file in tmp_path.rglob("recording.*")]
-            if not left:
-                break
-            chromium.ask("new Promise((done) => setTimeout(done, 500))")
-        assert left == []
+        lines = iter(program.stdout.readline, "")
+        address = next(match[0] for line in lines if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        upload(f"{address}/", (videos / "clip.mp4").read_bytes())
+        assert list(tmp_path.rglob("upload.mp4"))
     finally:
-        page.close()
-
-
-def test_importing_the_page_starts_nothing() -> None:
-    assert "launch(build(" in (ROOT / "app.py").read_text(encoding="utf-8").split("def main")[1]
-    assert "GRADIO_SERVER_NAME" not in os.environ
+        program.terminate()
+        program.wait(60)
+    assert not list(tmp_path.rglob("*.mp4"))
