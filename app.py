@@ -325,9 +325,12 @@ def main() -> None:
         "checkpoint", nargs="?", default=os.environ.get("FGSGL_CHECKPOINT", "outputs/synthetic"),
         help="folder of a trained checkpoint (default: outputs/synthetic, which `make demo` makes)",
     )  # fmt: skip
-    tables.check_elan()
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    pipe = load_pipeline(find_checkpoint(parser.parse_args().checkpoint), device)
+    try:
+        tables.check_elan()
+        pipe = load_pipeline(find_checkpoint(parser.parse_args().checkpoint), device)
+    except (ImportError, OSError, ValueError) as error:
+        parser.exit(1, f"app.py: {error}\n")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder goes as well
     with tempfile.TemporaryDirectory(prefix="micro-gestures-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder

@@ -167,6 +167,22 @@ def test_a_browser_recording_without_a_length_is_read(page, videos) -> None:
     assert not page.ask(REFUSED)
 
 
+def test_what_the_camera_sees_is_recognised(page) -> None:
+    def press(words: str) -> None:
+        button = (
+            f"[...document.querySelectorAll('#video button')].find((b) => /{words}/.test(b.ariaLabel + b.innerText))"
+        )
+        page.wait(button)
+        page.ask(f"{button}.click()")
+
+    press("camera")
+    press("Access Webcam")
+    press("Record$")
+    page.ask("new Promise((done) => setTimeout(done, 1500))")
+    press("Stop$")
+    page.wait(ANSWER)
+
+
 def test_a_bad_file_is_refused_with_its_reason(page, videos, uploads) -> None:
     page.give(FILE, videos / "text <i>.mp4")
     page.wait(REFUSED)
@@ -200,7 +216,8 @@ def test_nothing_comes_from_or_goes_to_another_machine(page, videos, server) -> 
     page.wait(ANSWER)
     outside = {a for a in page.asked_for() if not a.startswith((server, "data:", "blob:"))}
     assert outside == set()
-    assert page.complaints() == []
+    # A small file has arrived before the page asks how far it has come; Gradio answers 404 then.
+    assert [text for text in page.complaints() if "upload_progress" not in text] == []
     assert server.startswith("http://127.0.0.1:")
     assert page.ask("fetch('https://example.org').then(() => 'sent', () => 'refused')") == "refused"
 
