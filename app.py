@@ -212,7 +212,8 @@ def timeline(result: dict[str, Any], number: int | None) -> str:
     """The segments over time, and as a list; each a button."""
     if not result["segments"]:
         return ""
-    seconds, layers, names = result["seconds"], [], sorted({s["label"] for s in result["segments"]})
+    seconds, names = result["seconds"], sorted({s["label"] for s in result["segments"]})
+    layers: list[float] = []  # when the last segment of each ends
     marks, rows = [], []
     for k, segment in enumerate(result["segments"]):
         start, end, label = segment["start"], segment["end"], escape(segment["label"])
