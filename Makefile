@@ -7,7 +7,7 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constrain
 LS_VENV := .venv-label-studio
 LAUNCH := $(VENV)/bin/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: help demo test test-slow test-all check format bench label-studio clean
+.PHONY: help demo app test test-slow test-all check format bench label-studio clean
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(VENV)/base
-	$(INSTALL) -e ".[test,dev,deepspeed,annotation,search,report]"
+	$(INSTALL) -e ".[test,dev,deepspeed,annotation,search,report,app]"
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test
@@ -32,6 +32,14 @@ demo: $(VENV)/base  ## install, make the synthetic set, train, evaluate, recogni
 	$(LAUNCH) train_fgsgl.py
 	$(PY) -m microgesture.cli predict outputs/synthetic $$(ls data/synthetic/test/clips/*.mp4 | head -n 1)
 	$(PY) evaluate_fgsgl.py outputs/synthetic data/synthetic --split test --baselines
+
+$(VENV)/app: $(VENV)/base
+	$(INSTALL) -e ".[app]"
+	@touch $@
+
+app: $(VENV)/app  ## the page over the demo's checkpoint, on http://127.0.0.1:7860; stop it with Ctrl-C
+	@test -f outputs/synthetic/config.json || { echo "no checkpoint in outputs/synthetic: run \`make demo\` first"; exit 1; }
+	$(PY) app.py
 
 test: $(VENV)/test  ## install and run the tests
 	$(PY) -m pytest -n 2 -m "not slow and not gpu"

@@ -20,7 +20,7 @@ HUB = {
     "explain_fgsgl": set(),
     "pipeline_fgsgl": {"configuration_fgsgl", "explain_fgsgl", "spotting_fgsgl", "video_fgsgl"},
 }
-ENTRIES = {"train_fgsgl", "evaluate_fgsgl"}
+ENTRIES = {"train_fgsgl", "evaluate_fgsgl", "app"}
 PURE = {f"microgesture/losses/{name}.py" for name in ("class_balance", "contrastive", "orthogonal")}
 PURE |= {"microgesture/schedule.py"}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("metrics", "class_groups", "comparison", "segments")}
