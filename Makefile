@@ -19,7 +19,7 @@ $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(VENV)/base
-	$(INSTALL) -e ".[test,dev,deepspeed,annotation,search,report]"
+	$(INSTALL) -e ".[test,dev,deepspeed,annotation,search,report,onnx]"
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test

@@ -55,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=1, help="clips that pass the network together (default 1)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that decode clips (default 0: none)")
     parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the first accelerator, else the CPU)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"),
+        help="arithmetic of the network (default: as the checkpoint is stored); benchmarks/RESULTS.md has bfloat16",
+    )  # fmt: skip
 
 
 def find_files(given: Sequence[str]) -> list[str]:
@@ -147,12 +151,14 @@ class Journal:
         return (line for line in self.lines() if "error" not in line)
 
 
-def run(args: argparse.Namespace, load: Callable[[Path, torch.device], Any], probe: Callable[[str], Any]) -> int:
+def run(
+    args: argparse.Namespace, load: Callable[[Path, torch.device, str | None], Any], probe: Callable[[str], Any]
+) -> int:
     """Runs the command.
 
     Args:
         args: The command line.
-        load: Makes the pipeline of a checkpoint on a device.
+        load: Makes the pipeline of a checkpoint on a device, in a dtype.
         probe: Says how long a video is, and how many frames a second it has (`video_fgsgl.probe`).
 
     Returns:
@@ -173,7 +179,7 @@ def run(args: argparse.Namespace, load: Callable[[Path, torch.device], Any], pro
     done = {line["file"] for line in journal.lines()} if journal else set()
     state.wait_for_everyone()  # nobody writes before all have read
     left = [file for file in files if file not in done][state.process_index :: state.num_processes]
-    pipe = load(args.checkpoint, torch.device(args.device) if args.device else state.device)
+    pipe = load(args.checkpoint, torch.device(args.device) if args.device else state.device, args.dtype)
     failed = []
     for result in recognise(pipe, left, args, probe):
         if "error" in result:
@@ -229,7 +235,7 @@ def _journal(args: argparse.Namespace) -> Journal | None:
         with file.open("rb") as stream:
             weights.update(hashlib.file_digest(stream, "sha256").digest())
     about = {"weights": weights.hexdigest()[:16], "spot": args.spot, "mirrored": args.mirrored}
-    return Journal(path, about | {"background": args.background})
+    return Journal(path, about | {"background": args.background, "dtype": args.dtype})
 
 
 class _Files(torch.utils.data.Dataset):
