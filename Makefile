@@ -19,7 +19,7 @@ $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test: $(VENV)/base
-	$(INSTALL) -e ".[test,dev,deepspeed,annotation,search,report,app]"
+	$(INSTALL) -e ".[test,dev,deepspeed,annotation,search,report,app,onnx]"
 	@touch $@
 
 $(VENV)/bench: $(VENV)/test
@@ -60,7 +60,7 @@ format: $(VENV)/test  ## put the code into its form
 	$(VENV)/bin/ruff format .
 
 bench: $(VENV)/bench  ## the short benchmarks; the figures of record stand in benchmarks/RESULTS.md
-	$(PY) benchmarks/bench_reader.py --quick
+	$(PY) benchmarks/bench_decode.py --quick
 	$(PY) benchmarks/bench_frame_cache.py --quick
 	$(PY) benchmarks/bench_synthetic.py
 	$(PY) benchmarks/bench_training_step.py --quick

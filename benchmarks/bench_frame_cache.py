@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from bench_reader import write_clip
+from bench_decode import write_clip
 
 from microgesture.data.frame_cache import FORMS, FrameCache
 from processing_fgsgl import FGSGLProcessor

@@ -9,6 +9,7 @@ from typing import Any
 
 from microgesture.ablation.command import add_options as add_ablate_options
 from microgesture.evaluation.report.command import add_report
+from microgesture.onnx_export import add_export
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -103,8 +104,8 @@ def check(args: argparse.Namespace) -> int:
     return 1 if report.errors else 0
 
 
-def load_pipeline(checkpoint: Path, device: Any) -> Any:
-    """The pipeline over a checkpoint in a folder, with the code of this installation."""
+def load_pipeline(checkpoint: Path, device: Any, dtype: str | None = None) -> Any:
+    """The pipeline over a checkpoint in a folder, with the code of this installation; `dtype` as it is stored."""
     from microgesture.streams.evaluation import stream_of
     from modeling_fgsgl import FGSGLForVideoClassification
     from pipeline_fgsgl import FGSGLPipeline
@@ -114,9 +115,9 @@ def load_pipeline(checkpoint: Path, device: Any) -> Any:
         raise FileNotFoundError(f"{checkpoint} is no folder with a trained checkpoint: it has no config.json")
     if stream := stream_of(checkpoint):
         raise ValueError(f"{checkpoint} is a {stream} stream, which reads keypoints and no video: see its README.md")
-    model = FGSGLForVideoClassification.from_pretrained(checkpoint, local_files_only=True).to(device)
+    model = FGSGLForVideoClassification.from_pretrained(checkpoint, local_files_only=True, dtype=dtype or "auto")
     processor = FGSGLProcessor.from_pretrained(checkpoint, local_files_only=True)
-    return FGSGLPipeline(model, feature_extractor=processor, device=device)
+    return FGSGLPipeline(model.to(device), feature_extractor=processor, device=device)
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -125,6 +126,13 @@ def predict(args: argparse.Namespace) -> int:
     from video_fgsgl import probe, read_frames
 
     return prediction.run(args, load_pipeline, probe, read_frames)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Writes a checkpoint's vision branch as ONNX."""
+    from microgesture import onnx_export
+
+    print(onnx_export.run(args, load_pipeline))
 
 
 def fit_spotting(args: argparse.Namespace) -> None:
@@ -289,6 +297,7 @@ def parser() -> argparse.ArgumentParser:
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
     add_ablate_options(rows)
     add_report(commands, report)
+    add_export(commands, export)
     send = commands.add_parser(
         "push",
         help="publish a checkpoint on the Hugging Face Hub",

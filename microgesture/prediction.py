@@ -62,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=1, help="clips that pass the network together (default 1)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that decode clips (default 0: none)")
     parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the first accelerator, else the CPU)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"),
+        help="arithmetic of the network (default: as the checkpoint is stored); benchmarks/RESULTS.md has bfloat16",
+    )  # fmt: skip
 
 
 def find_files(given: Sequence[str]) -> list[str]:
@@ -156,7 +160,7 @@ class Journal:
 
 def run(
     args: argparse.Namespace,
-    load: Callable[[Path, torch.device], Any],
+    load: Callable[[Path, torch.device, str | None], Any],
     probe: Callable[[str], Any],
     read_frames: Callable[..., Any],
 ) -> int:
@@ -164,7 +168,7 @@ def run(
 
     Args:
         args: The command line.
-        load: Makes the pipeline of a checkpoint on a device.
+        load: Makes the pipeline of a checkpoint on a device, in a dtype.
         probe: Says how long a video is, and how many frames a second it has (`video_fgsgl.probe`).
         read_frames: Reads frames of a video (`video_fgsgl.read_frames`).
 
@@ -188,7 +192,7 @@ def run(
     done = {line["file"] for line in journal.lines()} if journal else set()
     state.wait_for_everyone()  # nobody writes before all have read
     left = [file for file in files if file not in done][state.process_index :: state.num_processes]
-    pipe = _framed(load(args.checkpoint, torch.device(args.device) if args.device else state.device), args)
+    pipe = _framed(load(args.checkpoint, torch.device(args.device) if args.device else state.device, args.dtype), args)
     pictures = outputs.eaf_names(files) if args.explain is not None else {}
     failed = []
     for result in recognise(pipe, left, args, probe):

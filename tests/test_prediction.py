@@ -83,6 +83,19 @@ def test_a_folder_gives_a_table_and_a_report(checkpoint, folder, capsys) -> None
     assert "bad.mp4: this is a text file" in capsys.readouterr().err
 
 
+def test_dtype_is_that_of_the_network_and_part_of_a_result(checkpoint, folder, tmp_path, monkeypatch, capsys) -> None:
+    seen, load = [], cli.load_pipeline
+    monkeypatch.setattr(cli, "load_pipeline", lambda *given: seen.append(load(*given)) or seen[-1])
+    found = tmp_path / "found.jsonl"
+    for extra in ((), ("--spot",)):
+        assert predict(checkpoint, folder / "b", "--dtype", "bfloat16", *extra) == 0
+        assert seen[-1].model.dtype == torch.bfloat16
+    assert predict(checkpoint, folder / "b", "--json", found) == 0
+    assert seen[-1].model.dtype == torch.float32
+    assert predict(checkpoint, folder / "b", "--json", found, "--dtype", "bfloat16") == 1
+    assert "was made otherwise (dtype)" in capsys.readouterr().err
+
+
 def test_csv_is_safe_and_in_seconds(checkpoint, folder, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(folder / "a")
     assert predict(checkpoint, "three.mp4", "--csv", tmp_path / "out.csv") == 0
