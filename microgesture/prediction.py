@@ -183,7 +183,7 @@ def run(
     _check_outputs(args)
     files = find_files(args.files)
     if args.preview is not None:
-        return preview(load(args.checkpoint, torch.device("cpu")), files, args, read_frames)
+        return preview(load(args.checkpoint, torch.device("cpu"), None), files, args, read_frames)
     state = PartialState(cpu=args.device == "cpu" or not torch.accelerator.is_available())
     journal = _journal(args)
     if journal is not None and state.is_main_process:
