@@ -152,8 +152,10 @@ def fuse(args: argparse.Namespace) -> None:
     from microgesture.data.clips import write_text
     from microgesture.evaluation.score_file import score_path, scores_of
     from microgesture.streams import fusion
+    from microgesture.streams.adaptation_data import check_one_kind
 
     split = args.split or args.on
+    check_one_kind(args.runs, split)
     short = [run.resolve().name for run in args.runs]
     names = short if len(set(short)) == len(short) else [str(run) for run in args.runs]
     fitted, reported = (fusion.align([scores_of(run, part) for run in args.runs], names) for part in (args.on, split))
@@ -166,6 +168,25 @@ def fuse(args: argparse.Namespace) -> None:
         fusion.fuse(reported, fusion.fit(fitted, names, args.metric)).save(path)
         write_text(args.out / f"fusion_{split}.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
         print(f"scores of every clip: {path}")
+
+
+def adapt(args: argparse.Namespace) -> None:
+    """Adapts streams to unlabelled clips."""
+    from collections.abc import Sequence
+
+    from microgesture.ablation.runs import Run, run_all
+    from microgesture.streams import adaptation
+    from microgesture.streams.adaptation_tables import as_text
+
+    def work(runs: Sequence[Run]) -> list[Run]:
+        return run_all(runs, [None], say)
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    recipe = adaptation.read(args.recipe)
+    say("\n" + as_text(adaptation.adapt(recipe, work, say)))
+    say(f"tables: {recipe.output_dir}/adaptation.md")
 
 
 def add_annotate(commands: Any) -> None:
@@ -265,6 +286,14 @@ def parser() -> argparse.ArgumentParser:
     vote.add_argument("--report", action="store_true", help="also what is left without each of them")
     vote.add_argument("--out", type=Path, metavar="DIR", help="write figures and the fused scores into this folder")
     vote.set_defaults(run=fuse)
+    teach = commands.add_parser(
+        "adapt",
+        help="let trained streams teach each other on unlabelled clips",
+        description="Cross-modal pseudo-labelling: each stream is trained on with the unlabelled clips on which the "
+        "other streams agree, and with the controls that the recipe names. Goes on where it was stopped.",
+    )
+    teach.add_argument("recipe", type=Path, help="an adaptation recipe, e.g. recipes/adapt_utd_mhad.yaml")
+    teach.set_defaults(run=adapt)
     add_predict(commands)
     add_annotate(commands)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
