@@ -189,6 +189,17 @@ def adapt(args: argparse.Namespace) -> None:
     say(f"tables: {recipe.output_dir}/adaptation.md")
 
 
+def crop(args: argparse.Namespace) -> None:
+    """Makes a data set of clips that are cropped to the hands and the face."""
+    from microgesture.streams.rgb.cropping import crop_data
+    from microgesture.streams.rgb.saliency import SaliencyCrop
+    from video_fgsgl import Recording
+
+    how = SaliencyCrop(args.min_size, args.padding, args.smoothing)
+    counts = crop_data(args.folder, args.out, how, args.size, Recording)
+    print(f"{args.out}: " + ", ".join(f"{count} clips in {split}" for split, count in counts.items()))
+
+
 def add_annotate(commands: Any) -> None:
     """The command line of `microgesture annotate`, which gets the video reader from here."""
     from microgesture.annotation import commands as annotate
@@ -294,6 +305,19 @@ def parser() -> argparse.ArgumentParser:
     )
     teach.add_argument("recipe", type=Path, help="an adaptation recipe, e.g. recipes/adapt_utd_mhad.yaml")
     teach.set_defaults(run=adapt)
+    smaller = commands.add_parser(
+        "crop",
+        help="crop a data set's clips to the hands and the face",
+        description="Writes a data set whose frames follow what moves, by keypoints in pixels where a clip has them, "
+        "else by the differences of frames. Goes on where it was stopped.",
+    )
+    smaller.add_argument("folder", type=Path, help="data set folder, e.g. data/smg")
+    smaller.add_argument("--out", type=Path, required=True, help="the folder to make")
+    smaller.add_argument("--size", type=int, default=448, help="side of the frames in pixels (default 448)")
+    smaller.add_argument("--min_size", type=float, default=0.4, help="smallest box, share of the shorter side (0.4)")
+    smaller.add_argument("--padding", type=float, default=0.25, help="added on every side, share of the box (0.25)")
+    smaller.add_argument("--smoothing", type=float, default=4.0, help="frames over which a box follows (4)")
+    smaller.set_defaults(run=crop)
     add_predict(commands)
     add_annotate(commands)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")

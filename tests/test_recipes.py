@@ -11,7 +11,7 @@ from conftest import ROOT, SHARED, needs_shared
 import train_fgsgl
 from microgesture import arguments, estimate
 
-# Those of an ablation or an adaptation are many runs each: tests/ablation/test_plan.py, tests/streams/test_adaptation.py.
+# Those of an ablation or an adaptation are many runs: tests/ablation/test_plan.py, tests/streams/test_adaptation.py.
 MANY_RUNS = ("ablation", "adapt")
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if not path.stem.startswith(MANY_RUNS))
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")

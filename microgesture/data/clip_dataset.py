@@ -51,7 +51,7 @@ class ClipDataset(torch.utils.data.Dataset):
             raise ValueError(f"{len(sentence_ids)} sentence numbers for {len(split)} clips; give one per clip")
         self.clips = list(zip(split["video"], split["start"], split["end"], strict=True))
         self.labels = [NO_LABEL if label is None else label for label in split["label"]]
-        # Probabilities that a teacher gives each clip (microgesture/streams/adaptation_data.py); few data sets have any.
+        # What a teacher says of each clip, where there is one (microgesture/streams/adaptation_data.py).
         self.teacher = split["teacher"] if "teacher" in split.column_names else None
         self.frames, self.sentence_ids, self.mirrored = frames, sentence_ids, mirrored
         self.augmentation = augmentation
