@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 FOLLOWED = (
-    "hand", "wrist", "thumb", "index", "middle", "ring", "pinky", "little", "finger", "head", "face", "nose", "nostril", "eye",
-    "ear", "mouth", "lip", "brow", "jaw", "chin", "pupil",
+    "hand", "wrist", "thumb", "index", "middle", "ring", "pinky", "little", "finger", "head", "face", "nose",
+    "nostril", "eye", "ear", "mouth", "lip", "brow", "jaw", "chin", "pupil",
 )  # fmt: skip
 """Words in the names of the joints that are followed."""
 NOT_FOLLOWED = ("hip", "ankle", "foot", "toe", "heel")
@@ -188,7 +188,7 @@ def draw(frames: npt.NDArray[np.uint8], boxes: Ints, columns: int = 6, line: int
 
 def _grey(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     grey = frame.astype(np.float32) / 255
-    return grey if grey.ndim == 2 else grey.mean(2)
+    return grey if grey.ndim == 2 else np.asarray(grey.mean(2), np.float32)
 
 
 def _edges(places: npt.NDArray[np.generic], weights: npt.NDArray[np.generic]) -> tuple[float, float]:
