@@ -187,8 +187,8 @@ def draw(frames: npt.NDArray[np.uint8], boxes: Ints, columns: int = 6, line: int
 
 
 def _grey(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    grey = frame.astype(np.float32) / 255
-    return grey if grey.ndim == 2 else np.asarray(grey.mean(2), np.float32)
+    grey: npt.NDArray[np.float32] = np.asarray(frame if frame.ndim == 2 else frame.mean(2), np.float32)
+    return np.divide(grey, 255, dtype=np.float32)
 
 
 def _edges(places: npt.NDArray[np.generic], weights: npt.NDArray[np.generic]) -> tuple[float, float]:
