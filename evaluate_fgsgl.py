@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from microgesture import backbones, tiny
 from microgesture.data import load
-from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, clip_sentences, collate, fill_cache
+from microgesture.data.clip_dataset import NO_LABEL, NO_SENTENCE, ClipDataset, clip_sentences, collate, fill_cache
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.data.fg_text import FGText
 from microgesture.data.frame_cache import FrameCache
@@ -37,6 +37,7 @@ from microgesture.evaluation.score_file import Scores, row_names, score_path, sc
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
+from microgesture.streams.adaptation_data import check_one_kind, transductive
 from microgesture.streams.evaluation import evaluate_stream, stream_of
 from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -89,6 +90,7 @@ def evaluate(
     others: list[Path] | None = None,
     backbone: str | None = None,
     batch_size: int = 16,
+    scores_only: bool = False,
 ) -> dict[str, Any]:
     """All figures of a checkpoint on a split; writes them and the scores into the checkpoint's folder.
 
@@ -101,6 +103,7 @@ def evaluate(
         others: Checkpoints that were evaluated on this split before, to compare with.
         backbone: The published weights that the run started from, to embed sentences that nobody has embedded yet.
         batch_size: Clips per forward.
+        scores_only: Write the scores and no figures, and return nothing; for clips without labels.
 
     Returns:
         `{"split", "official_overlap", "metrics", "groups": {column: {value: figures}}, "class_groups", "calibration",
@@ -113,17 +116,24 @@ def evaluate(
         FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
     if stream_of(checkpoint):
-        return evaluate_stream(checkpoint, dataset, split, baselines, others or [], as_scores, processes(), batch_size)
+        state = processes()
+        return evaluate_stream(
+            checkpoint, dataset, split, baselines, others or [], as_scores, state, batch_size, scores_only
+        )
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
+    check_one_kind([checkpoint, *(others or [])], split)
     to_compare = {str(other): scores_of(other, split) for other in others or []}
+    if None in data[split]["label"] and not scores_only:
+        raise ValueError(f"{dataset} has clips without labels in {split!r}; --scores_only writes their scores")
     if baselines and "train" not in data:
         raise ValueError(f"{dataset} has no split 'train', which the baselines are trained on; leave out --baselines")
     state = processes()
     model, processor = open_checkpoint(checkpoint, dataset, info)
     # Lists over the people of the validation split begin like it: no temperature is fitted on what is measured.
-    tuning = ["validation"] if "validation" in data and split.split("_")[0] != "validation" else []
+    tuned = "validation" in data and split.split("_")[0] != "validation" and not scores_only
+    tuning = ["validation"] if tuned else []
     cache = FrameCache(cache_dir / "frames", processor)
     clips = {
         name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
@@ -133,6 +143,11 @@ def evaluate(
         fill_cache(cache, list(clips.values()), quiet=not state.is_main_process)
     logits, embeds, class_embeds = predict(model, processor, clips[split], batch_size)
     scores, validation = as_scores(dataset, info, split, data[split], logits), None
+    if scores_only:
+        if state.is_main_process:
+            replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
+        state.wait_for_everyone()
+        return {}
     for name in tuning:
         held_out = predict(model, processor, clips[name], batch_size)[0]
         validation = as_scores(dataset, info, name, data[name], held_out)
@@ -151,6 +166,8 @@ def evaluate(
             row["seeds"] = {"first": seed_of(Path(name)), "second": seed_of(checkpoint)}
         if info.leak or read_record(checkpoint).get("leak"):
             result["leak"] = True
+        if transductive(checkpoint, split):
+            result["transductive"] = True
         scores = replace(scores, weights=weights_digest(checkpoint))
         space = ClassSpace(scores.clips, class_embeds.numpy(), category_embeds(model), scores.weights)
         space.save(space_path(checkpoint, split))
@@ -182,7 +199,7 @@ def open_checkpoint(checkpoint: Path, dataset: Path, info: DatasetInfo) -> tuple
 def as_scores(dataset: Path, info: DatasetInfo, split: str, rows: datasets.Dataset, logits: torch.Tensor) -> Scores:
     """The scores with the names of their clips: the column `clip` where there is one, else the file and its span."""
     names = row_names(dataset, split, rows)
-    labels = torch.tensor(rows["label"]).numpy()
+    labels = np.array([NO_LABEL if label is None else label for label in rows["label"]])
     return Scores(info.name, split, tuple(info.names), tuple(names), tuple(rows["subject"]), labels, logits.numpy())
 
 
@@ -306,15 +323,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--challenge", choices=challenge_files.FORMS, help="also write the file that a challenge takes"
     )
+    parser.add_argument("--scores_only", action="store_true", help="no figures: for clips without labels")
     parser.add_argument("--backbone", help="the published weights trained on, where sentences are not embedded yet")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     torch.set_float32_matmul_precision("highest")
     result = evaluate(
         args.checkpoint, args.dataset, args.split, args.cache_dir, args.baselines, args.compare, args.backbone,
-        args.batch_size,
+        args.batch_size, args.scores_only,
     )  # fmt: skip
-    if processes().is_main_process:
+    if processes().is_main_process and args.scores_only:
+        print(f"scores: {score_path(args.checkpoint, args.split)}")
+    elif processes().is_main_process:
         print(report(result, args.checkpoint, args.details))
         if args.challenge:
             scores = scores_of(args.checkpoint, args.split)

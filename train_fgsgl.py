@@ -47,6 +47,7 @@ from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
 from microgesture.starting_weights import Origin
+from microgesture.streams.adaptation_data import about_data
 from microgesture.streams.build import build_stream_trainer
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
@@ -280,6 +281,7 @@ def build_trainer(
         **({"backbone": model_args.backbone} if model_args.backbone_revision else {}),
         **({"leak": True} if info.leak else {}),
         "official_overlap": info.official_overlap,
+        **about_data(folder),
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }

@@ -128,6 +128,8 @@ class FGSGLTrainer(ResumableTrainer):
         share: StepShare = inputs["share"]
         outputs = self._forward(model, inputs)
         terms = self._terms(outputs, inputs["labels"], share)
+        if "teacher" in inputs:  # distillation: what a teacher says of the clip, in place of its label
+            terms["cls"] = share.clip_weight * F.cross_entropy(outputs.logits.float(), inputs["teacher"])
         self._record(terms)
         total = torch.stack([weight * terms[name] for name, weight in self.term_weights.items()]).sum()
         self._watch.add(inputs["clip_ids"], {"loss": total} | terms)

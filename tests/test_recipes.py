@@ -11,8 +11,9 @@ from conftest import ROOT, SHARED, needs_shared
 import train_fgsgl
 from microgesture import arguments, estimate
 
-# Those of an ablation are many recipes each: tests/ablation/test_plan.py.
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if not path.stem.startswith("ablation"))
+# Those of an ablation or an adaptation are many runs: tests/ablation/test_plan.py, tests/streams/test_adaptation.py.
+MANY_RUNS = ("ablation", "adapt")
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if not path.stem.startswith(MANY_RUNS))
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 DATASETS = ("smg", "imigue")
 
@@ -59,7 +60,7 @@ def test_every_recipe_parses(path: Path) -> None:
 
 def test_no_two_recipes_write_into_one_folder() -> None:
     folders = [arguments.read_recipe(path)["output_dir"] for path in RECIPES]
-    assert len(set(folders)) == len(folders) == len(DATASETS) * 5 + 5
+    assert len(set(folders)) == len(folders) == len(DATASETS) * 6 + 6
 
 
 @pytest.mark.parametrize("name", DATASETS)

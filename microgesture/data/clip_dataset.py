@@ -14,6 +14,8 @@ from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import FGText
 
 NO_SENTENCE = -1
+NO_LABEL = -1
+"""Of a clip whose class nobody has said; training and validation clips have one."""
 
 
 class FrameSource(Protocol):
@@ -48,7 +50,9 @@ class ClipDataset(torch.utils.data.Dataset):
         if len(sentence_ids) != len(split):
             raise ValueError(f"{len(sentence_ids)} sentence numbers for {len(split)} clips; give one per clip")
         self.clips = list(zip(split["video"], split["start"], split["end"], strict=True))
-        self.labels = list(split["label"])
+        self.labels = [NO_LABEL if label is None else label for label in split["label"]]
+        # What a teacher says of each clip, where there is one (microgesture/streams/adaptation_data.py).
+        self.teacher = split["teacher"] if "teacher" in split.column_names else None
         self.frames, self.sentence_ids, self.mirrored = frames, sentence_ids, mirrored
         self.augmentation = augmentation
         self.flipped: list[tuple[int, int] | None] | None = None
@@ -79,7 +83,13 @@ class ClipDataset(torch.utils.data.Dataset):
         if self.augmentation is not None:
             frames, changes = self._augmented(frames, index, self.augmentation)
             item |= changes
-        return item | {"pixel_values": frames}
+        return item | self._taught(index) | {"pixel_values": frames}
+
+    def _taught(self, index: int) -> dict[str, Any]:
+        """`teacher (C,)`, in place of the label, where the clip has a teacher and is seen for training."""
+        if self.teacher is None or self.augmentation is None:
+            return {}
+        return {"teacher": torch.tensor(self.teacher[index], dtype=torch.float32)}
 
     def _augmented(
         self, frames: torch.Tensor, index: int, how: augment.Augmentation

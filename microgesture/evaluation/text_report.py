@@ -7,6 +7,8 @@ from typing import Any
 from microgesture.data.clips import LEAK
 from microgesture.evaluation.metrics import format_table, summary
 
+TRANSDUCTIVE = "this checkpoint was adapted to these very clips: not to be compared with figures on new clips"
+
 
 def format_result(result: dict[str, Any], details: bool = False) -> str:
     """The result of an evaluation as text.
@@ -21,6 +23,7 @@ def format_result(result: dict[str, Any], details: bool = False) -> str:
     figures = result["metrics"]
     lines = [f"{result['split']} split"]
     lines += [f"  LEAK: {LEAK}"] if result.get("leak") else []
+    lines += [f"  TRANSDUCTIVE: {TRANSDUCTIVE}"] if result.get("transductive") else []
     if result["official_overlap"]:
         lines.append(f"  people of one split are seen in another as published: {result['official_overlap']}")
     rows = {result.get("model", "FG-SGL"): figures, **result["baselines"]}

@@ -21,6 +21,7 @@ from microgesture.data.clip_dataset import NO_SENTENCE, flipped_clips
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.keypoints import Layout
 from microgesture.losses.orthogonal import orthogonal_targets
+from microgesture.streams.adaptation_data import about_data
 from microgesture.streams.heatmap.configuration_heatmap import HeatmapConfig
 from microgesture.streams.heatmap.modeling_heatmap import HeatmapForVideoClassification
 from microgesture.streams.heatmap.processing_heatmap import HeatmapProcessor
@@ -117,6 +118,7 @@ def build_stream_trainer(
         **({"text_encoder": asdict(bank.key)} if targets is not None else {}),
         **({"leak": True} if info.leak else {}),
         "official_overlap": info.official_overlap,
+        **about_data(folder),
         "sentences": sentences,
         "parameters": [{"part": part, "trained": total, "frozen": 0} for part in parts],
     }

@@ -20,6 +20,7 @@ from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results
 from microgesture.evaluation.score_file import Scores, score_path, scores_of, weights_digest
 from microgesture.run_record import RECORD_FILE
+from microgesture.streams.adaptation_data import check_one_kind, transductive
 from microgesture.streams.build import STREAMS
 from microgesture.streams.keypoint_clips import KeypointDataset
 
@@ -44,6 +45,7 @@ def evaluate_stream(
     as_scores: AsScores,
     state: Any,
     batch_size: int = 16,
+    scores_only: bool = False,
 ) -> dict[str, Any]:
     """All figures of a stream's checkpoint; the first process writes them and the scores into its folder.
 
@@ -56,6 +58,7 @@ def evaluate_stream(
         as_scores: Names the clips of a split's logits.
         state: The processes; each computes all clips, because keypoints are few numbers.
         batch_size: Clips per forward.
+        scores_only: As for `evaluate_fgsgl.evaluate`.
 
     Returns:
         As `evaluate_fgsgl.evaluate`, with the stream's name under `model`, and without `text`.
@@ -67,10 +70,13 @@ def evaluate_stream(
     """
     name = str(stream_of(checkpoint))
     data, info = load(dataset), DatasetInfo.read(dataset)
-    tuning = ["validation"] if split != "validation" and "validation" in data else []
+    tuning = ["validation"] if split != "validation" and "validation" in data and not scores_only else []
     for wanted in (split, *(["train"] if baselines else [])):
         if wanted not in data:
             raise ValueError(f"{dataset} has no split {wanted!r}; it has: {', '.join(data)}")
+    if None in data[split]["label"] and not scores_only:
+        raise ValueError(f"{dataset} has clips without labels in {split!r}; --scores_only writes their scores")
+    check_one_kind([checkpoint, *others], split)
     to_compare = {str(other): scores_of(other, split) for other in others}
     _, model_class, processor_class = STREAMS[name]
     model = model_class.from_pretrained(checkpoint).eval().to(state.device)
@@ -85,6 +91,11 @@ def evaluate_stream(
         as_scores(dataset, info, part, data[part], predict(model, clips[part], batch_size))
         for part in (split, *tuning)
     )
+    if scores_only:
+        if state.is_main_process:
+            replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
+        state.wait_for_everyone()
+        return {}
     train = data.get("train")
     columns = {column: data[split][column] for column in ("subject",)}
     result: dict[str, Any] = {"model": f"{name} stream", "split": split, "official_overlap": info.official_overlap}
@@ -101,6 +112,8 @@ def evaluate_stream(
     record = checkpoint / RECORD_FILE
     if info.leak or (record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("leak")):
         result["leak"] = True
+    if transductive(checkpoint, split):
+        result["transductive"] = True
     if state.is_main_process:
         replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -75,7 +75,8 @@ class KeypointDataset(ClipDataset):
             if other is not None:
                 points, label = augment.mirror_keypoints(points, self.pairs, width=1), other[0]
         points = self.processor.resample(points, begin, end)
-        return {"labels": label, "sentence_ids": NO_SENTENCE, "clip_ids": index, "keypoints": points}
+        item = {"labels": label, "sentence_ids": NO_SENTENCE, "clip_ids": index, "keypoints": points}
+        return item | self._taught(index)
 
 
 class _NoFrames:

@@ -1,0 +1,342 @@
+"""`microgesture adapt RECIPE`: streams teach each other on unlabelled clips of new people, with controls beside them.
+
+    OUT/adapt.json                      what was asked for; another experiment needs another folder
+    OUT/METHOD/round_1/STREAM_data/     the data set that the stream is trained on (adaptation_data.py)
+    OUT/METHOD/round_1/STREAM/          its checkpoint, trained on from the source checkpoint, and its scores
+    OUT/adaptation.json, adaptation.md  tables: what was accepted in each round, and the figures at the end
+
+Each training is `train_fgsgl.py` on such a folder; each scoring `evaluate_fgsgl.py --scores_only`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from microgesture.ablation.runs import Command, Run
+from microgesture.arguments import read_recipe
+from microgesture.data import load
+from microgesture.data.clips import DatasetInfo, write_text
+from microgesture.evaluation.score_file import Scores, scores_of
+from microgesture.streams import fusion
+from microgesture.streams.adaptation_data import seen_splits, write_round
+from microgesture.streams.adaptation_tables import as_text, round_row
+from microgesture.streams.pseudo_labels import REJECTED, Accepted, Rule, accept
+
+METHODS = ("cmpl", "source_only", "distillation", "self_training", "true_labels")
+ITERATED = ("cmpl", "self_training")
+"""Methods whose next round has other teachers; the others would only do the same again."""
+PSEUDO = ("cmpl", "self_training")
+DECIDED = {"dataset_dir", "output_dir", "init_from", "max_steps", "seed", "resume", "stream"}
+
+Work = Callable[[Sequence[Run]], list[Run]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An adaptation recipe.
+
+    Args:
+        streams: Name -> recipe of the stream, beside this one; its `output_dir` holds the source checkpoint.
+        dataset_dir: The data set that the streams were trained on.
+        output_dir: Where everything goes.
+        steps: Optimizer steps of each stream in each round, the same for all methods.
+        target: The split with the target clips; their labels are not read.
+        test: The split that is scored once, at the end; `None` for none.
+        methods: Of `METHODS`; `true_labels` is the ceiling, and the only one to which a target's label is known.
+        rounds: 1 to 3.
+        seed: Of every training.
+        training: Fields of every training that differ from the stream's recipe, such as `learning_rate`.
+        rule: When a clip is accepted.
+
+    Raises:
+        ValueError: A value is out of range; the message names it.
+    """
+
+    streams: dict[str, str]
+    dataset_dir: str
+    output_dir: str
+    steps: int
+    target: str = "unlabelled"
+    test: str | None = "test"
+    methods: tuple[str, ...] = ("cmpl", "source_only")
+    rounds: int = 2
+    seed: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+    rule: Rule = field(default_factory=Rule)
+
+    def __post_init__(self) -> None:
+        odd = [name for name in self.methods if name not in METHODS]
+        if odd or not self.methods:
+            raise ValueError(f"methods has {', '.join(odd) or 'no entry'}; choose of: {', '.join(METHODS)}")
+        if len(self.streams) < 2 and set(self.methods) & {"cmpl", "distillation"}:
+            raise ValueError(f"streams names {len(self.streams)}; streams teach each other, so give two or more")
+        if not 1 <= self.rounds <= 3:
+            raise ValueError(f"rounds is {self.rounds}; give 1 to 3: labels of labels get worse, not better")
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; each stream is trained for one optimizer step or more")
+        if self.target in ("train", "validation"):
+            raise ValueError(f"target is {self.target!r}, whose labels are used; name a split of other clips")
+        decided = sorted(DECIDED & set(self.training))
+        if decided:
+            raise ValueError(f"training has {', '.join(decided)}, which the adaptation decides; leave it out")
+
+
+def read(path: Path) -> Recipe:
+    """Reads an adaptation recipe.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: A field is unknown, missing or out of range.
+    """
+    given = read_recipe(path)
+    known = {f.name for f in fields(Recipe)}
+    odd = sorted(set(given) - known)
+    missing = sorted({"streams", "dataset_dir", "output_dir", "steps"} - set(given))
+    if odd or missing:
+        what = f"has no field {odd[0]!r} to fill" if odd else f"lacks {', '.join(missing)}"
+        raise ValueError(f"recipe {path} {what}; an adaptation has: {', '.join(sorted(known))}")
+    rule = given.pop("rule", {})
+    odd = sorted(set(rule) - {f.name for f in fields(Rule)})
+    if odd:
+        raise ValueError(f"recipe {path}: rule has no {odd[0]!r}; it has: {', '.join(f.name for f in fields(Rule))}")
+    streams = {str(name): str(path.parent / other) for name, other in given.pop("streams").items()}
+    methods = tuple(given.pop("methods", Recipe.methods))
+    return Recipe(**given, streams=streams, methods=methods, rule=Rule(**rule))
+
+
+@dataclass(frozen=True)
+class StreamRun(Run):
+    """A training of a stream, and its scores on splits that may have no labels."""
+
+    def commands(self) -> list[Command]:
+        """What is left to do."""
+        return [
+            (script, [*words, "--scores_only"] if script == "evaluate_fgsgl.py" else words)
+            for script, words in super().commands()
+        ]
+
+
+def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, Any]:
+    """Runs what is not done yet of all methods, and writes the tables.
+
+    Args:
+        recipe: What to do.
+        work: Does what is left of some runs and returns those that failed, as `microgesture.ablation.runs.run_all`.
+        say: Gets lines for people.
+
+    Returns:
+        What `adaptation.json` holds: `protocol`, `rounds` (a row per method, round and stream), `test`.
+
+    Raises:
+        ValueError: A split is missing, `output_dir` holds another experiment, or scores are of other clips.
+        OSError: A run failed; the message names its log.
+    """
+    dataset, out = Path(recipe.dataset_dir), Path(recipe.output_dir)
+    data, info = load(dataset), DatasetInfo.read(dataset)
+    for split in ("train", "validation", recipe.target, *([recipe.test] if recipe.test else [])):
+        if split not in data:
+            raise ValueError(
+                f"{dataset} has no split {split!r}; it has: {', '.join(data)}. Targets are clips without labels in a "
+                "split of their own (target: unlabelled); target: test adapts to the test clips themselves, and every "
+                "figure on them is then marked as transductive"
+            )
+    seen = seen_splits(dataset, recipe.target, list(data))
+    protocol = "transductive" if recipe.test in seen else "inductive"
+    say(_announce(recipe, protocol))
+    _settle(recipe, out)
+    experiment = _Experiment(recipe, work, data, info, seen)
+    rows: list[dict[str, Any]] = []
+    finals = {"source": experiment.source(tested=True)}
+    for method in recipe.methods:
+        rounds = recipe.rounds if method in ITERATED else 1
+        runs = experiment.source()
+        for number in range(1, rounds + 1):
+            runs, found = experiment.round(method, number, runs, tested=number == rounds)
+            rows += found
+            say(as_text({"rounds": found}))
+        finals[method] = runs
+    result = {
+        "protocol": protocol if recipe.test else "no test split",
+        "transductive_on": seen,
+        "target": recipe.target,
+        "target_clips": len(data[recipe.target]),
+        "steps": recipe.steps,
+        "rule": asdict(recipe.rule),
+        "rounds": rows,
+        "test": experiment.test_figures(finals) if recipe.test else {},
+    }
+    write_text(out / "adaptation.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    write_text(out / "adaptation.md", as_text(result) + "\n")
+    return result
+
+
+def _announce(recipe: Recipe, protocol: str) -> str:
+    if not recipe.test:
+        return f"adapting to {recipe.target}; nothing is tested"
+    if protocol == "transductive":
+        return (
+            f"TRANSDUCTIVE: the streams adapt to clips of {recipe.test} itself (without their labels). Figures on "
+            "them are no figures on new clips, and are marked so"
+        )
+    return f"inductive: the streams adapt to {recipe.target}, and no clip of {recipe.test} is among these"
+
+
+def _settle(recipe: Recipe, out: Path) -> None:
+    """Keeps the settings; runs made with others are another experiment."""
+    path, now = out / "adapt.json", json.loads(json.dumps(asdict(recipe)))
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = sorted(name for name in now if now[name] != before.get(name) and name != "methods")
+        if other:
+            raise ValueError(f"{out} was begun with another {', '.join(other)}; give another output_dir, or remove it")
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(now, ensure_ascii=False, indent=1) + "\n")
+
+
+class _Experiment:
+    """What all rounds of all methods share."""
+
+    def __init__(self, recipe: Recipe, work: Work, data: Any, info: DatasetInfo, seen: list[str]) -> None:
+        self.recipe, self.work, self.data, self.info, self.seen = recipe, work, data, info, seen
+        self.dataset = Path(recipe.dataset_dir)
+        self.fields = {name: read_recipe(Path(path)) for name, path in recipe.streams.items()}
+        self.names = list(recipe.streams)
+        self.counts = np.bincount(data["train"]["label"], minlength=len(info.names)).tolist()
+
+    def source(self, tested: bool = False, train: bool = False) -> dict[str, Run]:
+        """The source checkpoints, scored."""
+        runs: dict[str, Run] = {}
+        for name in self.names:
+            folder = Path(self.fields[name]["output_dir"])
+            if not (folder / "config.json").is_file():
+                raise FileNotFoundError(
+                    f"{folder}, where {self.recipe.streams[name]} trains to, holds no checkpoint: train that stream "
+                    "first"
+                )
+            runs[name] = self._run("source", name, folder, Path(self.recipe.streams[name]), tested, train)
+        return self._done(runs)
+
+    def _run(
+        self, row: str, name: str, folder: Path, recipe: Path, tested: bool = False, train: bool = False
+    ) -> StreamRun:
+        r = self.recipe
+        splits = ["validation", r.target, *([r.test] if tested and r.test else []), *(["train"] if train else [])]
+        cache = str(self.fields[name].get("cache_dir", "cache"))
+        return StreamRun(f"{row}, {name}", r.seed, recipe, folder, (self.dataset, tuple(dict.fromkeys(splits))), cache)
+
+    def _done(self, runs: dict[str, Run]) -> dict[str, Run]:
+        failed = self.work(list(runs.values()))
+        if failed:
+            logs = ", ".join(f"{run.output}.log" for run in failed)
+            raise OSError(f"{len(failed)} runs failed, see {logs}; start the command again to go on")
+        return runs
+
+    def round(
+        self, method: str, number: int, teachers: dict[str, Run], tested: bool
+    ) -> tuple[dict[str, Run], list[dict[str, Any]]]:
+        """One round: labels from the teachers' scores, data sets, trainings, scores; the runs and their table."""
+        folder = Path(self.recipe.output_dir) / method / f"round_{number}"
+        taught = {name: self._taught(method, name, teachers) for name in self.names}
+        soft = self._soft_targets() if method == "distillation" else None
+        runs: dict[str, Run] = {}
+        for name in self.names:
+            about = {
+                "method": method,
+                "round": number,
+                "target": self.recipe.target,
+                "accepted": int((taught[name].labels != REJECTED).sum()),
+                "transductive_on": self.seen if method in (*PSEUDO, "true_labels") else [],
+            }
+            run = self._run(f"{method}, round {number}", name, folder / name, folder / f"{name}.yaml", tested)
+            if not run.trained:
+                place = folder / f"{name}_data"
+                write_round(place, self.dataset, self.recipe.target, taught[name].labels, about, soft)
+                self._write_recipe(name, run, place)
+            runs[name] = run
+        self._done(runs)
+        truth = scores_of(runs[self.names[0]].output, self.recipe.target).labels
+        rows = []
+        for name in self.names:
+            validation = scores_of(runs[name].output, "validation")
+            rows.append(
+                {"method": method, "round": number, "stream": name}
+                | round_row(taught[name], truth, self.counts, self.info.names)
+                | {"validation": int((validation.logits.argmax(1) == validation.labels).sum())}
+                | {"validation_clips": len(validation.labels)}
+            )
+        return runs, rows
+
+    def _taught(self, method: str, name: str, teachers: dict[str, Run]) -> Accepted:
+        """The clips that a stream is taught in this round."""
+        N, C = len(self.data[self.recipe.target]), len(self.info.names)
+        labels = np.full(N, REJECTED, np.int64)
+        if method == "true_labels":
+            labels = np.array([REJECTED if label is None else label for label in self._truth()], np.int64)
+        if method not in PSEUDO:
+            return Accepted(labels, np.zeros(N), np.zeros(C), float("nan"))
+        chosen = [name] if method == "self_training" else [other for other in self.names if other != name]
+        scores = {
+            split: [scores_of(teachers[other].output, split) for other in chosen]
+            for split in ("validation", self.recipe.target)
+        }
+        for split, files in scores.items():
+            if any(file.clips != files[0].clips for file in files):
+                raise ValueError(f"the streams' scores on {split} hold other clips: evaluate them again")
+        temperatures = [fusion.fit_temperature(file.logits, file.labels) for file in scores["validation"]]
+        tables = {
+            split: np.stack([fusion.probabilities(file, T) for file, T in zip(files, temperatures, strict=True)])
+            for split, files in scores.items()
+        }
+        true = scores["validation"][0].labels
+        rule = self.recipe.rule if method == "cmpl" else Rule(**asdict(self.recipe.rule) | {"quorum": 1})
+        return accept(tables[self.recipe.target], tables["validation"], true, self.counts, rule)
+
+    def _truth(self) -> list[int | None]:
+        labels = self.data[self.recipe.target]["label"]
+        if all(label is None for label in labels):
+            raise ValueError(f"true_labels needs the labels of {self.recipe.target}, and no clip there has one")
+        return list(labels)
+
+    def _soft_targets(self) -> Any:
+        """The fused source streams' probabilities of the source's training clips `(N_train, C)`."""
+        if any(fields.get("mirror_clips") for fields in self.fields.values()):
+            raise ValueError("distillation does not know what a teacher says of a mirrored clip: mirror_clips: false")
+        runs = self.source(train=True)
+        validation, train = (
+            fusion.align([scores_of(runs[name].output, split) for name in self.names], self.names)
+            for split in ("validation", "train")
+        )
+        return np.exp(fusion.fuse(train, fusion.fit(validation, self.names)).logits.astype(np.float64))
+
+    def _write_recipe(self, name: str, run: Run, data: Path) -> None:
+        source = Path(self.fields[name]["output_dir"])
+        whole = self.fields[name] | self.recipe.training
+        whole |= {"dataset_dir": str(data), "init_from": str(source), "max_steps": self.recipe.steps}
+        whole |= {"output_dir": str(run.output), "seed": self.recipe.seed}
+        write_text(run.recipe, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
+
+    def test_figures(self, finals: dict[str, dict[str, Run]]) -> dict[str, Any]:
+        """Each stream and their fusion on the test clips, for each method: fitted on validation as `fuse` does."""
+        figures = {}
+        for method, runs in finals.items():
+            files = {
+                split: [scores_of(runs[name].output, split) for name in self.names]
+                for split in ("validation", str(self.recipe.test))
+            }
+            figures[method] = self._fused(files["validation"], files[str(self.recipe.test)])
+        return figures
+
+    def _fused(self, validation: list[Scores], test: list[Scores]) -> dict[str, Any]:
+        if (test[0].labels < 0).any():
+            return {"skipped": f"{self.recipe.test} has clips without labels"}
+        if len(self.names) == 1:
+            right = int((test[0].logits.argmax(1) == test[0].labels).sum())
+            return {"streams": {self.names[0]: {"correct": right, "total": len(test[0].labels)}}}
+        return fusion.report(fusion.align(validation, self.names), fusion.align(test, self.names), self.names)

@@ -1,0 +1,164 @@
+"""The data set of one round of adaptation: source clips, and target clips with the labels that they are given.
+
+    OUT/train/…                 the source's training clips
+    OUT/train/target/…          target clips; no label, FG-Text or other word of theirs is taken over
+    OUT/validation/…            the source's
+    OUT/adaptation.json         what this is, which goes into the record of every run on it
+
+Files are hard links where the disk allows it. What is trained on such a folder cannot have seen a target's truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from microgesture.data.clips import LABELS_FILE, METADATA_FILE, write_text
+from microgesture.run_record import RECORD_FILE
+from microgesture.streams.pseudo_labels import REJECTED
+
+ABOUT_FILE = "adaptation.json"
+TEACHER = "teacher"
+"""Column with a teacher's probabilities of a clip, which then are what L_cls compares with."""
+_FILES = ("file_name", "keypoints")
+# What of a target clip is no description of what it shows.
+_TAKEN = (*_FILES, "subject", "start", "end")
+
+
+def read_rows(dataset: Path, split: str) -> list[dict[str, Any]]:
+    """The rows of a split as they are written."""
+    text = (dataset / split / METADATA_FILE).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def write_round(
+    out: Path,
+    dataset: Path,
+    target: str,
+    labels: npt.NDArray[Any],
+    about: dict[str, Any],
+    teacher: npt.NDArray[Any] | None = None,
+) -> None:
+    """Writes the data set of a round.
+
+    Args:
+        out: The folder to make; one that was begun is finished.
+        dataset: The data set.
+        target: The split with the target clips.
+        labels: What each of its clips is taken for `(N,)`, `REJECTED` for those that are left out.
+        about: Goes into `adaptation.json`.
+        teacher: Probabilities of the source's training clips `(N_train, C)`, for distillation.
+
+    Raises:
+        ValueError: A file lies outside its split.
+    """
+    (out / "train").mkdir(parents=True, exist_ok=True)
+    settings = json.loads((dataset / LABELS_FILE).read_text(encoding="utf-8"))
+    settings.pop("expected", None)  # counts of the original splits
+    names = [c["name"] for c in settings["classes"]]
+    rows = [_linked(row, dataset / "train", out / "train") for row in read_rows(dataset, "train")]
+    if teacher is not None:
+        rows = [row | {TEACHER: [round(float(p), 7) for p in p_row]} for row, p_row in zip(rows, teacher, strict=True)]
+    for row, label in zip(read_rows(dataset, target), labels, strict=True):
+        if label != REJECTED:
+            kept = {name: row[name] for name in _TAKEN if name in row}
+            rows.append(_linked(kept, dataset / target, out / "train", "target") | {"label": names[int(label)]})
+    everywhere = dict.fromkeys(name for row in rows for name in row)
+    rows = [{name: row.get(name) for name in everywhere} for row in rows]
+    validation = [_linked(row, dataset / "validation", out / "validation") for row in read_rows(dataset, "validation")]
+    write_text(out / LABELS_FILE, json.dumps(settings, ensure_ascii=False, indent=1) + "\n")
+    write_text(out / ABOUT_FILE, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
+    for split, table in (("validation", validation), ("train", rows)):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table)
+        write_text(out / split / METADATA_FILE, lines)
+
+
+def _linked(row: dict[str, Any], source: Path, into: Path, below: str = "") -> dict[str, Any]:
+    """The row with its files in another split."""
+    moved = dict(row)
+    for column in _FILES:
+        if not row.get(column):
+            continue
+        name, old = Path(below) / row[column], source / row[column]
+        if not old.resolve().is_relative_to(source.resolve()):
+            raise ValueError(f"{old} lies outside its split; make the data set again")
+        new = into / name
+        new.parent.mkdir(parents=True, exist_ok=True)
+        moved[column] = name.as_posix()
+        if new.exists():
+            continue
+        try:
+            os.link(old.resolve(), new)
+        except OSError:  # another disk, or one without hard links
+            partial = new.with_name(f".{new.name}.{os.getpid()}")
+            shutil.copy2(old, partial)
+            os.replace(partial, new)
+    return moved
+
+
+def about_data(folder: Path) -> dict[str, Any]:
+    """What the record of a run says of a data set that an adaptation made: `{"adaptation": …}`, else nothing."""
+    path = folder / ABOUT_FILE
+    return {"adaptation": json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else {}
+
+
+def seen_splits(dataset: Path, target: str, splits: Sequence[str]) -> list[str]:
+    """The splits of which a clip is also a target: figures on them are transductive.
+
+    Clips are the same when they are the same span of files with the same content, wherever these lie.
+
+    Args:
+        dataset: The data set.
+        target: The split with the target clips.
+        splits: Those of the data set.
+    """
+    if target not in splits:
+        return []
+    sizes = {path.stat().st_size for path in _paths(dataset, target)}
+    own = _spans(dataset, target, sizes)
+    return [split for split in splits if split == target or own & _spans(dataset, split, sizes)]
+
+
+def _paths(dataset: Path, split: str) -> list[Path]:
+    return [dataset / split / row["file_name"] for row in read_rows(dataset, split)]
+
+
+def _spans(dataset: Path, split: str, sizes: set[int]) -> set[tuple[str, Any, Any]]:
+    found, digests = set(), dict[Path, str]()
+    for path, row in zip(_paths(dataset, split), read_rows(dataset, split), strict=True):
+        if path.stat().st_size not in sizes:
+            continue
+        if path not in digests:
+            with path.open("rb") as file:
+                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        found.add((digests[path], row.get("start"), row.get("end")))
+    return found
+
+
+def transductive(checkpoint: Path, split: str) -> bool:
+    """Whether a checkpoint was adapted to clips of this split, without their labels, as its record says."""
+    path = checkpoint / RECORD_FILE
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return split in (record.get("adaptation") or {}).get("transductive_on", [])
+
+
+def check_one_kind(checkpoints: Sequence[Path], split: str) -> None:
+    """Refuses to put transductive and inductive figures side by side.
+
+    Raises:
+        ValueError: Some of the checkpoints were adapted to the clips of the split, and others were not.
+    """
+    kinds = [transductive(checkpoint, split) for checkpoint in checkpoints]
+    if any(kinds) and not all(kinds):
+        one, other = checkpoints[kinds.index(True)], checkpoints[kinds.index(False)]
+        raise ValueError(
+            f"{one} was adapted to the clips of {split} (transductive) and {other} was not (inductive): such figures "
+            "are not of one kind. Choose checkpoints of one kind; `microgesture adapt` shows the controls beside it"
+        )

@@ -1,0 +1,236 @@
+"""Streams that teach each other: real tiny streams, with truth hidden, permuted, and stopped on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import DIRECTIONS, ROOT, moving_square, write_video
+from safetensors.torch import load_file
+from test_stream_training import STREAMS, body
+
+import evaluate_fgsgl
+import train_fgsgl
+from microgesture import cli
+from microgesture.data.clips import ClipSample
+from microgesture.streams import adaptation
+from microgesture.streams.adaptation_data import read_rows, transductive, write_round
+
+MAIN = {"train_fgsgl.py": train_fgsgl.main, "evaluate_fgsgl.py": evaluate_fgsgl.main}
+
+
+def work(runs) -> list:
+    """What `run_all` does in processes of their own."""
+    for run in runs:
+        for script, words in run.commands():
+            MAIN[script](words)
+    return [run for run in runs if not run.done]
+
+
+def write_rows(data: Path, split: str, rows: list[dict]) -> None:
+    (data / split / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def world(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with keypoints and unlabelled clips of another person, and two trained streams."""
+    folder = tmp_path_factory.mktemp("world")
+    data = folder / "data"
+    shutil.copytree(tiny_dataset, data)
+    labels = json.loads((data / "labels.json").read_text())
+    (data / "labels.json").write_text(json.dumps(labels | {"keypoints": "coco_17"}))
+    (data / "unlabelled" / "clips").mkdir(parents=True)
+    rows = []
+    for number in range(8):
+        name, direction = f"clips/{number}.mp4", DIRECTIONS[number % 4]
+        write_video(data / "unlabelled" / name, moving_square(direction, np.random.default_rng(number + 500)))
+        rows.append(ClipSample(name, f"Hand {direction}", "f", None).row())
+    write_rows(data, "unlabelled", rows)
+    for split in ("train", "validation", "test", "unlabelled"):
+        (data / split / "keypoints").mkdir()
+        rows = read_rows(data, split)
+        for number, row in enumerate(rows):
+            row["keypoints"] = f"keypoints/{number}.npy"
+            points = body(row["label"].removeprefix("Hand "), number + 100 * len(split), 8 + number % 5)
+            np.save(data / split / row["keypoints"], points)
+            if split == "unlabelled":
+                row["truth"], row["label"] = row["label"], None
+        write_rows(data, split, rows)
+    for name in STREAMS:
+        recipe = {
+            "stream": name, "stream_config": STREAMS[name], "dataset_dir": str(data), "num_frames": 8,
+            "output_dir": str(folder / f"source_{name}"), "cache_dir": str(folder / "cache"), "use_cpu": True,
+            "num_train_epochs": 10, "per_device_train_batch_size": 8, "learning_rate": "1e-2", "disable_tqdm": True,
+            "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "seed": 0,
+        }  # fmt: skip
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+        train_fgsgl.main([str(folder / f"{name}.yaml")])
+    return folder
+
+
+def recipe(world: Path, out: Path, data: Path | None = None, **fields) -> adaptation.Recipe:
+    fields = {
+        "streams": {name: f"{name}.yaml" for name in STREAMS}, "dataset_dir": str(data or world / "data"),
+        "output_dir": str(out), "steps": 2, "rounds": 1, "training": {"learning_rate": "1e-3"},
+        "rule": {"floor": 0.3},
+    } | fields  # fmt: skip
+    path = world / f"{out.name}.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    return adaptation.read(path)
+
+
+def weights(out: Path) -> dict[str, np.ndarray]:
+    files = sorted(out.glob("*/round_*/*/model.safetensors"))
+    return {
+        f"{file.relative_to(out)}:{name}": value.numpy() for file in files for name, value in load_file(file).items()
+    }
+
+
+def forget(world: Path) -> None:
+    """Takes the scores of the source checkpoints away, which hold whatever truth the data set had then."""
+    for path in world.glob("source_*/scores_*"):
+        path.unlink()
+
+
+@pytest.mark.slow
+def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same_steps(world, tmp_path) -> None:
+    said: list[str] = []
+    forget(world)
+    methods = ["cmpl", "source_only", "distillation", "self_training"]
+    asked = recipe(world, tmp_path / "out", methods=methods, rounds=2)
+    result = adaptation.adapt(asked, work, said.append)
+    assert said[0].startswith("inductive: the streams adapt to unlabelled")
+    assert (result["protocol"], result["transductive_on"]) == ("inductive", ["unlabelled"])
+    rounds = {(row["method"], row["round"], row["stream"]): row for row in result["rounds"]}
+    assert len(rounds) == 2 * (2 + 1 + 1 + 2)
+    assert {row["known"] for row in rounds.values()} == {0}  # nobody said what the targets show
+    first = rounds["cmpl", 1, "skeleton"]
+    assert 0 < first["accepted"] <= 8
+    assert sum(row["accepted"] for row in first["classes"].values()) == first["accepted"]
+    assert rounds["source_only", 1, "skeleton"]["accepted"] == 0
+    for method in methods:
+        record = json.loads((tmp_path / "out" / method / "round_1" / "skeleton" / "metrics.json").read_text())
+        assert record["steps"] == 2
+        assert record["adaptation"]["method"] == method
+        assert bool(record["adaptation"]["transductive_on"]) == (method in ("cmpl", "self_training"))
+    rows = read_rows(tmp_path / "out" / "cmpl" / "round_1" / "skeleton_data", "train")
+    assert len(rows) == 24 + first["accepted"]
+    assert all(row["truth"] is None for row in rows if "truth" in row)
+    table = (tmp_path / "out" / "adaptation.md").read_text()
+    assert "Test, inductive: no test clip was a target." in table
+    assert set(result["test"]) == {"source", *methods}
+    assert result["test"]["cmpl"]["fused"]["total"] == 8
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    assert adaptation.adapt(asked, lambda runs: [run for run in runs if not run.done], said.append) == result
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    with pytest.raises(ValueError, match="was begun with another rounds, steps"):
+        adaptation.adapt(recipe(world, tmp_path / "out", steps=3, methods=methods), work, said.append)
+
+
+@pytest.mark.slow
+def test_the_targets_labels_change_nothing(world, tmp_path) -> None:
+    found = {}
+    for kind in ("none", "true", "permuted"):
+        data = tmp_path / kind
+        shutil.copytree(world / "data", data)
+        rows = read_rows(data, "unlabelled")
+        truth = [row.pop("truth") for row in rows]
+        if kind != "none":
+            for row, label in zip(rows, truth if kind == "true" else truth[1:] + truth[:1], strict=True):
+                row["label"] = label
+                row |= {"initiator": "hand", "direction": label.removeprefix("Hand "), "provenance": "default"}
+        write_rows(data, "unlabelled", rows)
+        forget(world)
+        result = adaptation.adapt(recipe(world, tmp_path / f"out_{kind}", data, methods=["cmpl"]), work, print)
+        found[kind] = (weights(tmp_path / f"out_{kind}"), [row["right"] for row in result["rounds"]])
+    assert found["true"][1] != found["permuted"][1]  # the report sees the difference
+    for kind in ("true", "permuted"):
+        assert set(found[kind][0]) == set(found["none"][0])
+        for name, value in found[kind][0].items():
+            np.testing.assert_array_equal(value, found["none"][0][name], err_msg=name)
+
+
+def test_targets_that_are_test_clips_are_called_so(world, tmp_path, capsys) -> None:
+    said: list[str] = []
+    forget(world)
+    asked = recipe(world, tmp_path / "out", target="test", methods=["cmpl", "true_labels"])
+    result = adaptation.adapt(asked, work, said.append)
+    assert said[0].startswith("TRANSDUCTIVE: the streams adapt to clips of test itself")
+    assert (result["protocol"], result["transductive_on"]) == ("transductive", ["test"])
+    ceiling = next(row for row in result["rounds"] if row["method"] == "true_labels")
+    assert (ceiling["accepted"], ceiling["right"]) == (8, 8)
+    assert "Test, **transductive**" in (tmp_path / "out" / "adaptation.md").read_text()
+    adapted, source = tmp_path / "out" / "cmpl" / "round_1" / "skeleton", world / "source_heatmap"
+    assert transductive(adapted, "test")
+    assert not transductive(adapted, "validation")
+    capsys.readouterr()
+    evaluate_fgsgl.main([str(adapted), str(world / "data")])
+    assert "TRANSDUCTIVE: this checkpoint was adapted to these very clips" in capsys.readouterr().out
+    assert json.loads((adapted / "eval_test.json").read_text())["transductive"] is True
+    assert cli.main(["fuse", str(adapted), str(source), "--split", "test"]) == 1
+    assert "(transductive)" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="such figures are not of one kind"):
+        evaluate_fgsgl.main([str(source), str(world / "data"), "--compare", str(adapted)])
+
+
+def test_a_copy_of_a_test_clip_among_the_targets_is_found(world, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    rows = read_rows(data, "unlabelled")
+    shutil.copy(data / "test" / "clips" / "003.mp4", data / "unlabelled" / "clips" / "0.mp4")
+    assert adaptation.seen_splits(data, "unlabelled", ["train", "test", "unlabelled"]) == ["test", "unlabelled"]
+    rows[0]["end"] = 0.2  # another span of it is another clip
+    write_rows(data, "unlabelled", rows)
+    assert adaptation.seen_splits(data, "unlabelled", ["train", "test", "unlabelled"]) == ["unlabelled"]
+
+
+def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    rows = [row | {"initiator": "hand", "note": "up"} for row in read_rows(data, "unlabelled")]
+    write_rows(data, "unlabelled", rows)
+    write_round(tmp_path / "round", data, "unlabelled", np.array([2, *[-1] * 7]), {"method": "cmpl"})
+    taught = read_rows(tmp_path / "round", "train")[24:]
+    given = {name: value for name, value in taught[0].items() if value is not None}
+    assert given == {
+        "file_name": "target/clips/0.mp4",
+        "label": "Hand left",
+        "subject": "f",
+        "keypoints": "target/keypoints/0.npy",
+    }
+    assert len(taught) == 1
+
+
+def test_the_shipped_recipe_is_read_and_finds_its_streams() -> None:
+    found = adaptation.read(ROOT / "recipes" / "adapt_utd_mhad.yaml")
+    assert set(found.methods) == set(adaptation.METHODS)
+    assert all(Path(path).is_file() for path in found.streams.values())
+    assert found.target == found.test == "test"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"methods": ["magic"]}, "methods has magic; choose of"),
+        ({"rounds": 4}, "rounds is 4; give 1 to 3"),
+        ({"target": "validation"}, "target is 'validation', whose labels are used"),
+        ({"training": {"max_steps": 3}}, "training has max_steps, which the adaptation decides"),
+        ({"rule": {"quorums": 3}}, "rule has no 'quorums'"),
+        ({"step": 3}, "has no field 'step'"),
+    ],
+)
+def test_recipes_that_cannot_be(world, tmp_path, fields, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe(world, tmp_path / "out", **fields)
+
+
+def test_a_target_that_is_not_there_is_named_with_the_cure(world, tmp_path, capsys) -> None:
+    recipe(world, tmp_path / "nowhere", target="exam")
+    assert cli.main(["adapt", str(world / "nowhere.yaml")]) == 1
+    assert "has no split 'exam'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="--scores_only writes their scores"):
+        evaluate_fgsgl.main([str(world / "source_skeleton"), str(world / "data"), "--split", "unlabelled"])

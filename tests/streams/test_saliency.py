@@ -1,0 +1,146 @@
+"""Saliency-guided crops: boxes that hold what moves, from frames and from keypoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import moving_square
+
+from microgesture import cli
+from microgesture.data import load
+from microgesture.data.keypoints import read_layout
+from microgesture.streams.rgb.saliency import SaliencyCrop, draw, followed
+from video_fgsgl import Recording
+
+H, W, T = 90, 120, 24
+
+
+def inside(boxes: np.ndarray) -> bool:
+    return bool((boxes[:, :2] >= 0).all() and (boxes[:, 2] <= W).all() and (boxes[:, 3] <= H).all())
+
+
+def square_clip(still: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A square of 10 that wanders right in a noisy picture, and its centre in each frame."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(60, 66, (T, H, W, 3)).astype(np.uint8)  # a codec's noise
+    centres = np.array([(20 if still else 20 + 3 * t, 60) for t in range(T)])
+    for frame, (x, y) in zip(frames, centres, strict=True):
+        frame[y - 5 : y + 5, x - 5 : x + 5] = 220
+    return frames, centres
+
+
+def test_the_box_follows_what_moves_and_keeps_its_size_and_place() -> None:
+    frames, centres = square_clip()
+    boxes = SaliencyCrop().from_frames(frames)
+    assert boxes.shape == (T, 4)
+    assert inside(boxes)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    assert sides.min() >= 0.4 * H  # never smaller than is stated
+    assert sides.max() < 0.7 * H
+    for box, (x, y) in zip(boxes, centres, strict=True):
+        assert box[0] <= x - 5
+        assert x + 5 <= box[2]
+        assert box[1] <= y - 5
+        assert y + 5 <= box[3]
+    assert boxes[-1, 0] > boxes[0, 0] + 15  # it goes along
+    assert np.abs(np.diff(boxes, axis=0)).max() <= 6  # and does not jump
+
+
+def test_the_same_clip_in_grey_has_the_same_boxes() -> None:
+    frames, _ = square_clip()
+    grey = np.repeat(frames[..., :1], 3, 3)
+    np.testing.assert_array_equal(SaliencyCrop().from_frames(grey), SaliencyCrop().from_frames(grey[..., 0]))
+
+
+@pytest.mark.parametrize("length", [1, 24])
+def test_the_whole_frame_where_nothing_moves(length: int) -> None:
+    frames, _ = square_clip(still=True)
+    assert (SaliencyCrop().from_frames(frames[:length]) == [0, 0, W, H]).all()
+    light = np.stack([np.full((H, W, 3), 60 + 30 * (t % 2), np.uint8) for t in range(length)])
+    assert (SaliencyCrop().from_frames(light) == [0, 0, W, H]).all()  # the light flickers: nothing moves
+
+
+def test_of_hands_and_face_the_one_that_moves_counts_more() -> None:
+    joints = ["nose", "left_hip", "left_wrist", "right_wrist"]
+    points = np.zeros((T, 4, 3))
+    points[:] = [[60, 12, 1], [60, 80, 1], [20, 70, 1], [100, 70, 1]]
+    still = SaliencyCrop().from_points(points, joints, (H, W))
+    assert (still == [0, 0, W, H]).all()
+    hips = points.copy()
+    hips[:, 1, 0] += 3 * np.arange(T)
+    assert (SaliencyCrop().from_points(hips, joints, (H, W)) == still).all()  # no hand, no face
+    points[:, 2, 0] += 8 * np.sin(np.arange(T))
+    points[5:9] = 0  # the detector loses the person
+    boxes = SaliencyCrop(padding=0.1).from_points(points, joints, (H, W))
+    assert inside(boxes)
+    assert (boxes[:, 0] <= 20).all()
+    assert (boxes[:, 2] - boxes[:, 0]).min() >= 0.4 * H
+    fewer = SaliencyCrop(padding=0.0).from_points(points[:, [1, 2]], ["left_hip", "left_wrist"], (H, W))
+    assert (fewer[:, 2] < 70).all()  # with one hand only, the box is at this hand
+
+
+def test_hands_and_faces_of_all_layouts_are_known() -> None:
+    for name, count in (("coco_17", 7), ("kinect_20", 5), ("openpose_68", 63), ("openpose_22", None)):
+        chosen = [joint for joint in read_layout(name).names if followed(joint)]
+        assert count is None or len(chosen) == count, (name, chosen)
+        assert chosen
+        assert not [joint for joint in chosen if any(w in joint for w in ("hip", "knee", "shoulder", "toe", "elbow"))]
+
+
+def test_a_picture_shows_the_boxes() -> None:
+    frames = moving_square("right", np.random.default_rng(0))
+    boxes = SaliencyCrop().from_frames(frames)
+    picture = draw(frames, boxes, columns=3, line=2)
+    assert picture.shape == (64, 3 * 64, 3)
+    left, top, right, bottom = boxes[0]
+    assert picture[top, left].tolist() == [255, 176, 0]
+    np.testing.assert_array_equal(
+        picture[top + 2 : bottom - 2, left + 2 : right - 2], frames[0][top + 2 : bottom - 2, left + 2 : right - 2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"min_size": 0}, "min_size is 0"), ({"padding": -1}, "padding is -1"), ({"smoothing": 0}, "smoothing is 0")],
+)
+def test_settings_that_cannot_be(fields, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        SaliencyCrop(**fields)
+
+
+def test_inputs_that_cannot_be() -> None:
+    crop = SaliencyCrop()
+    with pytest.raises(ValueError, match="frames must be"):
+        crop.from_frames(np.zeros((2, 4, 4, 3)))
+    with pytest.raises(ValueError, match="points must be"):
+        crop.from_points(np.zeros((2, 3, 3)), ["nose"], (H, W))
+    with pytest.raises(ValueError, match="none of the joints is of a hand or the face: left_hip"):
+        crop.from_points(np.zeros((2, 1, 3)), ["left_hip"], (H, W))
+
+
+def test_a_data_set_is_cropped_and_read_like_any_other(tiny_dataset, tmp_path, capsys) -> None:
+    data, out = tmp_path / "data", tmp_path / "cropped"
+    shutil.copytree(tiny_dataset, data, ignore=shutil.ignore_patterns("train", "validation"))
+    rows = [json.loads(line) for line in (data / "test" / "metadata.jsonl").read_text().splitlines()]
+    rows[1] |= {"start": 0.1, "end": 0.4}
+    (data / "test" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli.main(["crop", str(data), "--out", str(out), "--size", "48"]) == 0
+    before, after = load(data)["test"], load(out)["test"]
+    for column in ("label", "subject", "direction"):
+        assert before[column][:] == after[column][:]
+    whole, span = (Recording(after[number]["video"]["path"]) for number in (0, 1))
+    assert (len(whole.timeline.pts), len(span.timeline.pts)) == (20, 9)
+    assert float(whole.timeline.seconds) == pytest.approx(20 / 28, rel=1e-2)
+    frames = np.stack([picture.numpy() for _, picture in whole.pictures(range(20))])
+    assert frames.shape == (20, 48, 48, 3)
+    source = Recording(before[0]["video"]["path"])
+    small = np.stack([picture.numpy() for _, picture in source.pictures(range(20))])
+    assert (frames > 150).mean() > 1.5 * (small > 150).mean()  # the square fills more of the picture
+    stamp = (out / "test" / "clips" / "000000.mp4").stat().st_mtime_ns
+    assert cli.main(["crop", str(data), "--out", str(out), "--size", "48"]) == 0
+    assert (out / "test" / "clips" / "000000.mp4").stat().st_mtime_ns == stamp
+    assert cli.main(["crop", str(data), "--out", str(data)]) == 1
+    assert "the data set itself" in capsys.readouterr().err
