@@ -293,7 +293,7 @@ def build(pipe: Any) -> gr.Blocks:
         def clicked(found: dict[str, Any] | None, event: gr.EventData) -> Iterator[list[Any]]:
             yield from chosen(pipe, found, event)
 
-        about = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
+        about: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
         video.change(answered, video, [result, words, bars, shown, line, csv, elan], **about)
         line.select(clicked, result, [words, bars, shown, line], **about)
     return page.queue(max_size=MAX_WAITING)

@@ -265,6 +265,7 @@ def build_trainer(
         sem = semantics.build(
             data["train"], info, bank, data_args.fg_text, data_args.mirror_clips,
             fg_loss=training.fg_loss, prototypes=data_args.category_prototypes, seed=training.seed,
+            paraphrases=data_args.fg_text_paraphrases,
         )  # fmt: skip
         for name, cache in caches.items():
             fill_cache(cache, [clips[name]], quiet=not training.should_log)
@@ -293,6 +294,7 @@ def build_trainer(
         processing_class=processor,
         sentence_table=sem.fine_table,
         sentence_words=sem.sentence_words,
+        paraphrases=sem.paraphrases,
         class_names=info.names,
     )
     return trainer, about

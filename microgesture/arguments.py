@@ -118,6 +118,10 @@ class DataArguments:
     fg_text_noise: float = field(
         default=0.0, metadata={"help": "Control: share of FG-Text's attribute values replaced by others, 0 to 1."}
     )
+    fg_text_paraphrases: bool = field(
+        default=False,
+        metadata={"help": "Augmentation: word all FG-Text sentences differently from step to step (vocabulary.json)."},
+    )
     text_encoder: str = field(
         default="backbone",
         metadata={
@@ -162,6 +166,10 @@ class DataArguments:
         _choose("category_prototypes", self.category_prototypes, ("text", "orthonormal"))
         if not 0 <= self.fg_text_noise <= 1:
             raise ValueError(f"fg_text_noise is {self.fg_text_noise}; it is a share of the values, 0 to 1")
+        if self.fg_text_paraphrases and (self.fg_text != "fine" or self.text_encoder != "backbone"):
+            raise ValueError(
+                "fg_text_paraphrases words FG-Text differently: it needs fg_text fine, text_encoder backbone"
+            )
         if not 0 <= self.augment_camera <= 1:
             raise ValueError(f"augment_camera is {self.augment_camera}; it is a share of the full movement, 0 to 1")
 

@@ -14,7 +14,7 @@ import torch
 from microgesture import text_encoders
 from microgesture.data.clip_dataset import NO_SENTENCE, clip_sentences, flipped_clips
 from microgesture.data.clips import DatasetInfo
-from microgesture.data.fg_text import ATTRIBUTES, VOCABULARY, FGText
+from microgesture.data.fg_text import ATTRIBUTES, SENTENCES, VOCABULARY, FGText
 from microgesture.data.text_controls import read_records, text_level
 from microgesture.text_bank import TextBank, cosine_summary
 
@@ -35,6 +35,7 @@ class Semantics:
         sentence_words: With attribute heads instead of contrast, the words of each sentence `(S, 5)`, as
             `text_encoders.slots_of` gives them; else `None`.
         level: How much the sentences say beyond the class, as `text_level` says it.
+        paraphrases: Embeddings of the same sentences in other words `(P, S, D_t)`; `None` where they keep their words.
     """
 
     table: torch.Tensor
@@ -45,6 +46,7 @@ class Semantics:
     flipped: list[tuple[int, int] | None] | None = None
     sentence_words: torch.Tensor | None = None
     level: dict[str, Any] = field(default_factory=dict)
+    paraphrases: torch.Tensor | None = None
 
     @property
     def fine_table(self) -> torch.Tensor:
@@ -80,6 +82,7 @@ def build(
     fg_loss: str = "contrast",
     prototypes: str = "text",
     seed: int = 0,
+    paraphrases: bool = False,
 ) -> Semantics:
     """Embeds what is missing and gathers the frozen side of the method.
 
@@ -92,11 +95,16 @@ def build(
         fg_loss: `contrast`, or `attributes`: a head per attribute, whose words have a direction each.
         prototypes: Of the categories: embeddings of their `text`, or random `orthonormal` vectors.
         seed: Of the random ones.
+        paraphrases: Whether FG-Text is embedded in its other wordings as well.
 
     Raises:
         ValueError: No clip has a sentence, clips are to be mirrored and none may be, or attribute heads are asked for
-            where the text has no attributes.
+            where the text has no attributes or beside paraphrases.
     """
+    if fg_loss == "attributes" and paraphrases:
+        raise ValueError(
+            "fg_loss attributes has no sentences that could be paraphrased; leave fg_text_paraphrases out"
+        )
     if fg_loss == "attributes" and fg_text == "class":
         raise ValueError("fg_loss attributes reads the attributes of FG-Text, and fg_text class has none; use fine")
     sentences = clip_sentences(train, info.texts, fg_text)
@@ -115,8 +123,9 @@ def build(
     turned = [record.flipped() for record, pair in zip(records, flipped, strict=False) if record and pair]
     words, learned = _word_prototypes([*records, *turned], row, table)
     sentence_words = None
+    of = text_encoders.sentence_records([*records, *turned])
+    worded = [bank.embed([of[s].sentence(template) for s in distinct]) for template in SENTENCES[1:] if paraphrases]
     if fg_loss == "attributes":
-        of = text_encoders.sentence_records([*records, *turned])
         sentence_words = torch.tensor([text_encoders.slots_of(of[sentence]) for sentence in distinct])
         words = text_encoders.one_hot_words(table.shape[1])[: len(words)]
     by = ["category sentence" if fg_text == "class" else record.provenance if record else "" for record in records]
@@ -127,7 +136,8 @@ def build(
 
     pairs = [pair and (pair[0], number(pair[1])) for pair in flipped] if mirror else None
     ids = [number(text) for text in sentences]
-    return Semantics(table, ids, categories, words, learned, pairs, sentence_words, level)
+    others = torch.stack(worded) if worded else None
+    return Semantics(table, ids, categories, words, learned, pairs, sentence_words, level, others)
 
 
 def simple_bank(name: str, directory: Path, train: datasets.Dataset, info: DatasetInfo, width: int) -> TextBank:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from transformers import TrainerCallback
@@ -37,6 +38,8 @@ class FGSGLTrainer(ResumableTrainer):
         class_names: Class names by id, for the metrics.
         sentence_words: With `fg_loss: attributes`, the words of each sentence `(S, 5)`; then `sentence_table` holds a
             direction per word.
+        paraphrases: The same sentences in other words `(P, S, D_t)`. Each optimizer step draws one wording for all
+            of its clips, so that equal sentences stay equal and are no negatives of each other.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
     Batches hold uint8 frames; they are augmented and normalised on the device. Every clip of an optimizer step counts
@@ -54,6 +57,7 @@ class FGSGLTrainer(ResumableTrainer):
         sentence_table: torch.Tensor,
         class_names: list[str],
         sentence_words: torch.Tensor | None = None,
+        paraphrases: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("data_collator", collate)
@@ -63,6 +67,9 @@ class FGSGLTrainer(ResumableTrainer):
         self.class_counts = torch.bincount(labels, minlength=len(class_names)).tolist()  # for `class_balance`
         self.sentence_table = sentence_table.to(self.args.device)
         self.sentence_words = None if sentence_words is None else sentence_words.to(self.args.device)
+        self.wordings = [self.sentence_table]
+        if paraphrases is not None:
+            self.wordings += paraphrases.to(self.args.device).unbind()
         if self.args.fg_sentences > len(sentence_table):
             raise ValueError(
                 f"fg_sentences is {self.args.fg_sentences}; the training clips have {len(sentence_table)} sentences"
@@ -138,7 +145,11 @@ class FGSGLTrainer(ResumableTrainer):
         return (total, outputs) if return_outputs else total
 
     def _fine_texts(self, share: StepShare) -> torch.Tensor:
-        return self.sentence_table if self.sentence_words is not None else self.sentence_table[share.keys]
+        if self.sentence_words is not None:
+            return self.sentence_table
+        # A function of seed and step: the same for all micro-batches and processes of a step, and when resumed.
+        drawn = np.random.default_rng([self.args.seed, self.state.global_step]).integers(len(self.wordings))
+        return self.wordings[drawn][share.keys]
 
     def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
         norm = super()._get_grad_norm(*args, **kwargs)

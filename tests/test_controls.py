@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
 from test_trainer import build, logged, micro_batches, output, record, train, weights
 
 from microgesture import arguments, text_encoders
+from microgesture.data.fg_text import SENTENCES
 from microgesture.losses.attributes import attribute_nce
 from microgesture.text_encoders import SLOT_SIZES
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -54,6 +57,30 @@ def test_attribute_heads_are_trained_and_travel_as_the_words_of_describe(tiny_ar
     assert "attribute" not in " ".join(weights(argv))
 
 
+def test_paraphrases_word_every_sentence_of_a_step_alike(tiny_arguments) -> None:
+    trainer, usual = build([*tiny_arguments, "--fg_text_paraphrases", "true"]), build(tiny_arguments)
+    assert torch.equal(trainer.sentence_table, usual.sentence_table)
+    assert len(trainer.wordings) == len(SENTENCES) == 4
+    assert all(not torch.equal(one, other) for one, other in combinations(trainer.wordings, 2))
+    assert all(table.shape == usual.sentence_table.shape for table in trainer.wordings)
+    (batch,) = micro_batches(trainer, [0, 1, 2, 3])
+    keys, drawn = batch["share"].keys, []
+    for step in range(30):
+        trainer.state.global_step = usual.state.global_step = step
+        texts = trainer._fine_texts(batch["share"])
+        drawn += [number for number, table in enumerate(trainer.wordings) if torch.equal(texts, table[keys])]
+        assert torch.equal(texts, trainer._fine_texts(batch["share"]))  # the next micro-batch of the step
+        assert torch.equal(usual._fine_texts(batch["share"]), usual.sentence_table[keys])
+    assert len(drawn) == 30
+    assert set(drawn) == {0, 1, 2, 3}
+
+
+def test_a_run_with_paraphrases_trains(tiny_arguments) -> None:
+    argv = [*tiny_arguments, "--fg_text_paraphrases", "true", "--num_train_epochs", "1"]
+    train(argv)
+    assert all(entry["fg"] > 0 for entry in record(argv)["log"] if "fg" in entry)
+
+
 @pytest.mark.parametrize("order", ["fg_first", "level"])
 def test_orders_of_the_terms(tiny_arguments, order: str) -> None:
     trainer = build([*tiny_arguments, "--ml_co_order", order])
@@ -74,6 +101,11 @@ def test_orders_of_the_terms(tiny_arguments, order: str) -> None:
         (["--fg_sentences", "8", "--fg_negatives", "bank"], "fg_sentences goes with fg_negatives batch, not bank"),
         (["--fg_loss", "attributes", "--fg_negatives", "bank"], "compares with no sentences"),
         (["--fg_text_noise", "1.5"], "fg_text_noise is 1.5; it is a share"),
+        (["--fg_text_paraphrases", "true", "--fg_text", "class"], "fg_text_paraphrases words FG-Text differently"),
+        (
+            ["--fg_text_paraphrases", "true", "--text_encoder", "random"],
+            "it needs fg_text fine, text_encoder backbone",
+        ),
         (["--fg_text_shuffle", "clip"], "fg_text_shuffle is 'clip'; choose one of"),
     ],
 )
