@@ -283,7 +283,8 @@ def _journal(args: argparse.Namespace) -> Journal | None:
             weights.update(hashlib.file_digest(stream, "sha256").digest())
     about = {"weights": weights.hexdigest()[:16], "spot": args.spot, "mirrored": args.mirrored}
     about |= {"roi": args.roi, "person": args.person} if args.roi or args.person else {}
-    return Journal(path, about | {"background": args.background, "labels": _labels(args.checkpoint)})
+    about |= {"background": args.background, "dtype": args.dtype}
+    return Journal(path, about | {"labels": _labels(args.checkpoint)})
 
 
 def _labels(checkpoint: Path) -> list[str]:

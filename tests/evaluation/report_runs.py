@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from microgesture.ablation.plan import Plan, Row
+from microgesture.ablation.plan import Fold, Plan, Row
 from microgesture.ablation.runs import Run
 from microgesture.ablation.table import write_table
 from microgesture.data import load
@@ -127,6 +127,7 @@ def write_ablation(folder: Path) -> Path:
             about = record("other", seed, row.fields) | {"sentences": text, "data_fingerprint": f"data{place}"}
             (run.output / "metrics.json").write_text(json.dumps(about))
             runs.append(run)
-    plan = Plan(folder / "ablation_x.yaml", {}, rows, "full", "top1", folder, ("test",), {})
+    folds = (Fold("", folder, folder),)
+    plan = Plan(folder / "ablation_x.yaml", {}, rows, "full", "top1", folds, ("test",), {})
     write_table(plan, runs, folder)
     return folder
