@@ -116,15 +116,16 @@ def build(
             "or --fg_sa false"
         )
     row = {sentence: number for number, sentence in enumerate(distinct)}
+    records = read_records(train)
+    turned = [record.flipped() for record, pair in zip(records, flipped, strict=False) if record and pair]
+    of = text_encoders.sentence_records([*records, *turned])
+    worded = [[of[s].sentence(template) for s in distinct] for template in SENTENCES[1:] if paraphrases]
+    bank.fill([*distinct, *info.texts, *(text for texts in worded for text in texts)])
     table, categories = bank.embed(distinct), bank.embed(info.texts)
     if prototypes == "orthonormal":
         categories = text_encoders.orthonormal(len(categories), categories.shape[1], seed)
-    records = read_records(train)
-    turned = [record.flipped() for record, pair in zip(records, flipped, strict=False) if record and pair]
     words, learned = _word_prototypes([*records, *turned], row, table)
     sentence_words = None
-    of = text_encoders.sentence_records([*records, *turned])
-    worded = [bank.embed([of[s].sentence(template) for s in distinct]) for template in SENTENCES[1:] if paraphrases]
     if fg_loss == "attributes":
         sentence_words = torch.tensor([text_encoders.slots_of(of[sentence]) for sentence in distinct])
         words = text_encoders.one_hot_words(table.shape[1])[: len(words)]
@@ -136,7 +137,7 @@ def build(
 
     pairs = [pair and (pair[0], number(pair[1])) for pair in flipped] if mirror else None
     ids = [number(text) for text in sentences]
-    others = torch.stack(worded) if worded else None
+    others = torch.stack([bank.embed(texts) for texts in worded]) if worded else None
     return Semantics(table, ids, categories, words, learned, pairs, sentence_words, level, others)
 
 

@@ -106,6 +106,17 @@ class TextBank:
         Raises:
             ValueError: A sentence is empty, or two different ones have (nearly) the same embedding.
         """
+        table = self.fill(sentences)
+        distinct = sorted(set(sentences))
+        refuse_twins(distinct, torch.stack([table[s] for s in distinct]))
+        return torch.stack([table[sentence] for sentence in sentences])
+
+    def fill(self, sentences: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Embeds what the table lacks, in one go, so that a large encoder is loaded once; returns the table.
+
+        Raises:
+            ValueError: A sentence is empty.
+        """
         if any(not sentence.strip() for sentence in sentences):
             raise ValueError("an empty sentence cannot be embedded; leave the clip's FG-Text out instead")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,9 +127,7 @@ class TextBank:
                 logger.info("embedding %d sentences with %s", len(missing), self.key.name)
                 table |= dict(zip(missing, self.load_encoder().encode(missing), strict=True))
                 self._write(table)
-        distinct = sorted(set(sentences))
-        refuse_twins(distinct, torch.stack([table[s] for s in distinct]))
-        return torch.stack([table[sentence] for sentence in sentences])
+        return table
 
     def _read(self) -> dict[str, torch.Tensor]:
         if not self.path.is_file():
