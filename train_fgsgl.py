@@ -164,6 +164,7 @@ def build_model(
     else:
         model = first_weights(model_args, config, info, whole_tower=training.vision_tuning == "full")
     sem.apply_to(model)
+    model.config.training_clips = config.training_clips
     output = Path(training.output_dir)
     needs_base = checkpoint is None or not (output / starting_weights.BASE).is_dir()
     if training.vision_tuning == "lora" and needs_base and training.should_save:

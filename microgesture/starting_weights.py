@@ -19,14 +19,18 @@ from microgesture.text_bank import EncoderKey
 BASE = "_base"
 _ORIGIN = "origin.json"
 _ADAPTER_CONFIG = "adapter_config.json"
-# What a configuration says of the file, not of the network.
-_ABOUT_THE_FILE = {
+# What a configuration says of the file, of how answers are worded and of the data, not of the network.
+_NOT_THE_NETWORK = {
     "transformers_version",
     "dtype",
     "architectures",
     "auto_map",
+    "custom_pipelines",
     "_name_or_path",
     "_attn_implementation",
+    "sentence_parts",
+    "spotting",
+    "training_clips",
 }
 _ADAPTER_FIELDS = ("r", "lora_alpha", "target_modules", "modules_to_save")
 # Prototypes come from the sentences of this run's data, not from the earlier run.
@@ -129,7 +133,7 @@ def read(model_class: Any, folder: Path, config: Any, **options: Any) -> Any:
 def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[str]:
     """The fields in which two configurations describe different networks, each with both values."""
     found = []
-    for name in sorted((set(ours) | set(theirs)) - _ABOUT_THE_FILE):
+    for name in sorted((set(ours) | set(theirs)) - _NOT_THE_NETWORK):
         a, b = ours.get(name), theirs.get(name)
         if isinstance(a, dict) and isinstance(b, dict) and name.endswith("_config"):
             found += differences(a, b, f"{prefix}{name}.")

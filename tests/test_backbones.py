@@ -16,81 +16,24 @@ from pathlib import Path
 import published_checkpoint as published
 import pytest
 import torch
+from published_folders import FORMATS, MODELS
 from safetensors.torch import load_file, save_file
-from sentencepiece import SentencePieceTrainer
-from test_trainer import free_port
-from tokenizers.processors import TemplateProcessing
 from transformers import conversion_mapping
 
-import evaluate_fgsgl
-import train_fgsgl
 from configuration_fgsgl import FGSGLConfig
-from microgesture import arguments, backbones, tiny
-from microgesture.data.fg_text import ATTRIBUTES, VOCABULARY, FGText
+from microgesture import backbones
 from microgesture.text_bank import TextBank
 from modeling_fgsgl import FGSGLForVideoClassification, FGSGLModel
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"id2label": {0: "rub", 1: "touch"}, "category_texts": ["A person rubs a hand.", "A person touches a hand."]}
 SENTENCES = ["The hand touches the neck, going up.", "A foot taps.", "The left hand rubs the right hand, going down."]
-MODELS = ("internlm2", "qwen2")
-FORMATS = ("original", "native", "native, old names")
-
-
-@pytest.fixture(scope="session")
-def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentencepiece BPE with byte fallback, as InternLM2's, over the sentences of FG-Text."""
-    folder = tmp_path_factory.mktemp("sentencepiece")
-    corpus = folder / "corpus.txt"
-    corpus.write_text("\n".join(FGText(**{name: word}).sentence() for name in ATTRIBUTES for word in VOCABULARY[name]))
-    SentencePieceTrainer.train(
-        input=str(corpus), model_prefix=str(folder / "tokenizer"), vocab_size=500, model_type="bpe",
-        byte_fallback=True, minloglevel=2, normalization_rule_name="identity",
-    )  # fmt: skip
-    return folder / "tokenizer.model"
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory, tokenizer_model: Path) -> dict[tuple[str, str], Path]:
-    """The same network of each language model in each format, whole, with tokenizers."""
-    root, folders = tmp_path_factory.mktemp("published"), {}
-    for language_model in MODELS:
-        for kind in FORMATS:
-            folder = folders[language_model, kind] = root / f"{language_model} {kind}"
-            if kind == "original":
-                weights = published.write_original(folder, language_model)
-            else:
-                published.write_native(folder, language_model, weights, old_names=kind.endswith("old names"))
-            _write_tokenizer(folder, language_model, kind, tokenizer_model)
-    return folders
-
-
-def _write_tokenizer(folder: Path, language_model: str, kind: str, tokenizer_model: Path) -> None:
-    settings = {"pad_token": "<pad>", "add_bos_token": True}
-    if kind != "original":
-        # As the -hf repositories: one file, which also puts the token in front of a sentence.
-        backend = tiny.tokenizer().backend_tokenizer
-        if language_model == "internlm2":
-            backend.add_special_tokens(["<s>"])
-            token = ("<s>", backend.token_to_id("<s>"))
-            backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[token])
-        backend.save(str(folder / "tokenizer.json"))
-    elif language_model == "internlm2":
-        shutil.copy(tokenizer_model, folder / "tokenizer.model")
-        settings |= {"auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", None]}}
-    else:
-        model = json.loads(tiny.tokenizer().backend_tokenizer.to_str())["model"]
-        (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
-        merges = [" ".join(merge) for merge in model["merges"]]
-        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
-        settings["pad_token"] = {"content": "<pad>", "special": True}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture
-def folder(checkpoints, tmp_path: Path) -> Path:
+def folder(published_folders, tmp_path: Path) -> Path:
     """A checkpoint in the original format that a test may spoil."""
-    return Path(shutil.copytree(checkpoints["internlm2", "original"], tmp_path / "checkpoint"))
+    return Path(shutil.copytree(published_folders["internlm2", "original"], tmp_path / "checkpoint"))
 
 
 def edit_config(folder: Path, **fields) -> None:
@@ -121,13 +64,13 @@ def edit_shard(folder: Path, number: int, edit) -> None:
 @pytest.mark.parametrize("language_model", MODELS)
 @pytest.mark.parametrize("kind", FORMATS)
 def test_features_equal_the_original_and_files_that_are_not_needed_may_be_absent(
-    checkpoints, tmp_path, kind: str, language_model: str
+    published_folders, tmp_path, kind: str, language_model: str
 ) -> None:
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     needed = ("config.json", "model.safetensors.index.json", *(f"model-0000{i}-of-00004.safetensors" for i in (1, 4)))
     for name in needed:
-        shutil.copy(checkpoints[language_model, kind] / name, folder)
+        shutil.copy(published_folders[language_model, kind] / name, folder)
     model = backbones.from_backbone(FGSGLForVideoClassification, folder, **CLASSES, num_frames=2, mid_layer=2).eval()
     pixels = torch.randn(2, 2, 3, published.SIDE, published.SIDE, generator=torch.Generator().manual_seed(1))
     weights = published.original_weights(language_model)
@@ -139,8 +82,8 @@ def test_features_equal_the_original_and_files_that_are_not_needed_may_be_absent
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_config_values_are_the_checkpoints_own(checkpoints) -> None:
-    whole = [backbones.read_config(checkpoints["internlm2", kind]) for kind in FORMATS]
+def test_config_values_are_the_checkpoints_own(published_folders) -> None:
+    whole = [backbones.read_config(published_folders["internlm2", kind]) for kind in FORMATS]
     config = FGSGLConfig(**whole[0], **CLASSES)
     vision, text = config.vision_config, config.text_config
     assert (vision.hidden_size, vision.num_hidden_layers, vision.attention_bias, config.mid_layer) == (32, 3, True, 1)
@@ -164,8 +107,8 @@ def test_one_file_without_an_index(tmp_path) -> None:
     assert torch.equal(one["multi_modal_projector.linear_2.bias"], weights["mlp1.3.bias"].float())
 
 
-def test_the_heads_are_new_and_follow_the_seed(checkpoints) -> None:
-    folder = checkpoints["internlm2", "original"]
+def test_the_heads_are_new_and_follow_the_seed(published_folders) -> None:
+    folder = published_folders["internlm2", "original"]
     models = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -179,8 +122,8 @@ def test_the_heads_are_new_and_follow_the_seed(checkpoints) -> None:
     assert not one["class_text_proj.prototypes"].any()
 
 
-def test_saving_keeps_our_names_and_a_reload_gives_the_same_logits(checkpoints, tmp_path) -> None:
-    model = backbones.from_backbone(FGSGLForVideoClassification, checkpoints["internlm2", "original"], **CLASSES)
+def test_saving_keeps_our_names_and_a_reload_gives_the_same_logits(published_folders, tmp_path) -> None:
+    model = backbones.from_backbone(FGSGLForVideoClassification, published_folders["internlm2", "original"], **CLASSES)
     model.save_pretrained(tmp_path)
     saved = load_file(tmp_path / "model.safetensors")
     assert saved.keys() == model.state_dict().keys()
@@ -193,9 +136,9 @@ def test_saving_keeps_our_names_and_a_reload_gives_the_same_logits(checkpoints, 
         assert conversion_mapping.get_checkpoint_conversion_mapping(kind) is None
 
 
-def test_bfloat16_is_the_published_bits(checkpoints) -> None:
+def test_bfloat16_is_the_published_bits(published_folders) -> None:
     model = backbones.from_backbone(
-        FGSGLForVideoClassification, checkpoints["internlm2", "original"], **CLASSES, dtype=torch.bfloat16
+        FGSGLForVideoClassification, published_folders["internlm2", "original"], **CLASSES, dtype=torch.bfloat16
     )
     weights = published.original_weights("internlm2")
     tower = model.base_model.vision_tower
@@ -210,8 +153,8 @@ def test_bfloat16_is_the_published_bits(checkpoints) -> None:
 
 @pytest.mark.parametrize("language_model", MODELS)
 @pytest.mark.parametrize("kind", FORMATS)
-def test_sentence_embeddings_equal_the_original(checkpoints, kind: str, language_model: str) -> None:
-    encoder = backbones.text_encoder(checkpoints[language_model, kind], dtype=torch.float32)
+def test_sentence_embeddings_equal_the_original(published_folders, kind: str, language_model: str) -> None:
+    encoder = backbones.text_encoder(published_folders[language_model, kind], dtype=torch.float32)
     weights = published.original_weights(language_model)
     front = int(language_model == "internlm2")
     found = encoder.encode(SENTENCES)
@@ -222,8 +165,8 @@ def test_sentence_embeddings_equal_the_original(checkpoints, kind: str, language
         torch.testing.assert_close(embedding, expected, rtol=0, atol=1e-5)
 
 
-def test_the_language_model_is_bfloat16_and_frozen_unless_asked_otherwise(checkpoints) -> None:
-    folder = checkpoints["internlm2", "original"]
+def test_the_language_model_is_bfloat16_and_frozen_unless_asked_otherwise(published_folders) -> None:
+    folder = published_folders["internlm2", "original"]
     narrow, wide = backbones.text_encoder(folder), backbones.text_encoder(folder, dtype=torch.float32)
     assert {p.dtype for p in narrow.model.parameters()} == {torch.bfloat16}
     assert not any(p.requires_grad for p in narrow.model.parameters())
@@ -233,8 +176,10 @@ def test_the_language_model_is_bfloat16_and_frozen_unless_asked_otherwise(checkp
     assert not torch.equal(one, two)
 
 
-def test_the_language_model_is_loaded_for_missing_sentences_only_and_gone_afterwards(checkpoints, tmp_path) -> None:
-    folder = checkpoints["internlm2", "original"]
+def test_the_language_model_is_loaded_for_missing_sentences_only_and_gone_afterwards(
+    published_folders, tmp_path
+) -> None:
+    folder = published_folders["internlm2", "original"]
     alive = []
 
     def load() -> backbones.LanguageModelEncoder:
@@ -256,11 +201,11 @@ def test_the_language_model_is_loaded_for_missing_sentences_only_and_gone_afterw
     assert len(alive) == 3
 
 
-def test_sentencepiece_is_read_as_published(checkpoints, tokenizer_model) -> None:
+def test_sentencepiece_is_read_as_published(published_folders, tokenizer_model) -> None:
     from sentencepiece import SentencePieceProcessor
 
     plain = SentencePieceProcessor(model_file=str(tokenizer_model))
-    encoder = backbones.text_encoder(checkpoints["internlm2", "original"])
+    encoder = backbones.text_encoder(published_folders["internlm2", "original"])
     batch = encoder.tokenizer([SENTENCES[0], "A é 手 <s>."], padding=True, return_tensors="pt")
     rows = [[1, *plain.encode(text)] for text in (SENTENCES[0], "A é 手 <s>.")]
     assert plain.bos_id() == 1
@@ -271,10 +216,10 @@ def test_sentencepiece_is_read_as_published(checkpoints, tokenizer_model) -> Non
     assert plain.decode(rows[1]) == "A é 手 <s>."  # nothing is unknown, and "<s>" in a text is text
 
 
-def test_a_missing_library_is_named_with_its_cure(checkpoints, monkeypatch) -> None:
+def test_a_missing_library_is_named_with_its_cure(published_folders, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(ImportError, match="needs the library sentencepiece: pip install sentencepiece"):
-        backbones.text_encoder(checkpoints["internlm2", "original"])
+        backbones.text_encoder(published_folders["internlm2", "original"])
 
 
 def test_a_key_tells_checkpoints_dtypes_and_tokenizers_apart(folder, tmp_path) -> None:
@@ -367,8 +312,8 @@ def test_other_networks_are_refused_before_any_weight_is_read(folder, fields: di
         ({"vision_feature_layer": -2}, "has vision_feature_layer -2"),
     ],
 )
-def test_other_networks_in_transformers_format(checkpoints, tmp_path, fields: dict, message: str) -> None:
-    shutil.copy(checkpoints["qwen2", "native"] / "config.json", tmp_path)
+def test_other_networks_in_transformers_format(published_folders, tmp_path, fields: dict, message: str) -> None:
+    shutil.copy(published_folders["qwen2", "native"] / "config.json", tmp_path)
     edit_config(tmp_path, **fields)
     with pytest.raises(ValueError, match=message):
         backbones.read_config(tmp_path)
@@ -477,8 +422,8 @@ class Download(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(checkpoints):
-    server = Hub(checkpoints["internlm2", "original"])
+def hub(published_folders):
+    server = Hub(published_folders["internlm2", "original"])
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -513,118 +458,3 @@ def test_only_files_with_wanted_tensors_are_fetched_and_a_branch_becomes_a_commi
     offline = backbones.vision_from_pretrained("somebody/InternVL2_5-8B", COMMIT)
     local = backbones.vision_from_pretrained(hub.folder)
     assert all(torch.equal(offline[name], tensor) for name, tensor in local.items())
-
-
-# ---- the training script --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def backbone_arguments(tiny_arguments, checkpoints) -> list[str]:
-    """A recipe as recipes/smg.yaml: LoRA on a backbone, no vision_config."""
-    recipe = Path(tiny_arguments[0])
-    lines = [line for line in recipe.read_text().splitlines() if not line.startswith("vision_")]
-    recipe.write_text("\n".join([*lines, f"backbone: {json.dumps(str(checkpoints['internlm2', 'original']))}"]))
-    return tiny_arguments
-
-
-def test_a_run_starts_from_the_backbone_and_embeds_with_its_language_model(
-    backbone_arguments, checkpoints, tmp_path, caplog
-) -> None:
-    train_fgsgl.main([*backbone_arguments, "--max_steps", "2"])
-    folder, out = checkpoints["internlm2", "original"], tmp_path / "out"
-    record = json.loads((out / "metrics.json").read_text())
-    key = backbones.text_key(folder)
-    assert record["text_encoder"] == {
-        "name": key.name,
-        "revision": key.revision,
-        "pooling": "mean",
-        "dtype": "bfloat16",
-    }
-    model = FGSGLForVideoClassification.from_pretrained(out)
-    categories = [f"A person moves one hand, going {d}." for d in ("up", "down", "left", "right")]
-    expected = backbones.text_encoder(folder).encode(categories)
-    # bfloat16 rounds differently in another batch; two sentences lie further apart.
-    torch.testing.assert_close(model.fgsgl.class_text_proj.prototypes, expected, rtol=0, atol=0.02)
-    assert (expected[:1] - expected[1:]).abs().amax(1).min() > 0.1
-    published_tower, tower = backbones.vision_from_pretrained(folder), model.fgsgl.state_dict()
-    untouched = "vision_tower.embeddings.position_embeddings"
-    assert torch.equal(tower[untouched], published_tower[untouched])  # frozen, and not started anew
-    adapted = "vision_tower.encoder.layer.0.attention.q_proj.weight"
-    assert 0 < (tower[adapted] - published_tower[adapted]).abs().max() < 0.01
-    assert model.config.mid_layer == 1
-    assert not [r for r in caplog.records if "no backbone is given" in r.message]
-
-
-def test_evaluation_embeds_sentences_with_the_backbone_that_was_trained_on(
-    backbone_arguments, checkpoints, tiny_dataset, tmp_path
-) -> None:
-    train_fgsgl.main([*backbone_arguments, "--max_steps", "2"])
-
-    def retrieval(*backbone: str | None) -> dict:
-        folders = (tmp_path / "out", tiny_dataset, "test", tmp_path / "empty", False)
-        return evaluate_fgsgl.evaluate(*folders, None, *backbone)["text"]["retrieval"]
-
-    assert "are not embedded yet; --backbone internlm2 original embeds them" in retrieval()["skipped"]
-    with pytest.raises(ValueError, match=r"was trained with internlm2 original at \w+, and .* is another"):
-        retrieval(str(checkpoints["qwen2", "original"]))
-    found = retrieval(str(checkpoints["internlm2", "original"]))
-    assert found["recall@1"]["total"] == 7
-    assert retrieval() == found  # looked up now
-
-
-def test_a_run_without_a_backbone_says_that_adapters_lie_on_random_weights(tiny_arguments, caplog) -> None:
-    model, data, training, _ = arguments.parse([*tiny_arguments, "--vision_tuning", "lora"])
-    train_fgsgl.build_trainer(model, data, training)
-    assert any("no backbone is given" in r.message for r in caplog.records)
-
-
-def test_full_tuning_keeps_the_published_positions(backbone_arguments, checkpoints) -> None:
-    model, data, training, _ = arguments.parse([*backbone_arguments, "--vision_tuning", "full"])
-    trainer = train_fgsgl.build_trainer(model, data, training)[0]
-    name = "vision_tower.embeddings.position_embeddings"
-    published_tower = backbones.vision_from_pretrained(checkpoints["internlm2", "original"])
-    assert torch.equal(trainer.model.fgsgl.state_dict()[name], published_tower[name])
-
-
-@pytest.mark.slow
-@pytest.mark.dist
-def test_of_two_processes_the_first_alone_loads_the_language_model(backbone_arguments, tmp_path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os, sys\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "import train_fgsgl\n"
-        "from microgesture import backbones\n"
-        "whole = backbones.text_from_pretrained\n"
-        "def counted(*args):\n"
-        "    print('language model in process', os.environ['RANK'], flush=True)\n"
-        "    return whole(*args)\n"
-        "backbones.text_from_pretrained = counted\n"
-        "train_fgsgl.main(sys.argv[1:])\n"
-    )
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(free_port()), str(script), *backbone_arguments, "--max_steps", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert [line for line in done.stdout.splitlines() if "language model" in line] == ["language model in process 0"]
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["machine"]["processes"] == 2
-
-
-@pytest.mark.slow
-@pytest.mark.dist
-def test_zero_3_starts_from_the_backbone_as_well(backbone_arguments, checkpoints, tmp_path) -> None:
-    pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
-    settings = json.loads((ROOT / "ds_config.json").read_text())
-    settings["zero_optimization"]["stage"] = 3
-    (tmp_path / "z3.json").write_text(json.dumps(settings))
-    argv = [*backbone_arguments, "--max_steps", "1", "--learning_rate", "0", "--deepspeed", str(tmp_path / "z3.json")]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train_fgsgl.py"), *argv],
-        cwd=ROOT, env=os.environ | {"MASTER_PORT": str(free_port())}, capture_output=True, text=True, timeout=280,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    saved = load_file(tmp_path / "out" / "model.safetensors")
-    for name, tensor in backbones.vision_from_pretrained(checkpoints["internlm2", "original"]).items():
-        assert torch.equal(saved[f"fgsgl.{name}"], tensor), name

@@ -14,8 +14,6 @@ import pytest
 import torch
 from conftest import TINY_VISION
 from safetensors.torch import load_file
-from test_backbones import checkpoints as published  # noqa: F401 - a fixture, and what it needs
-from test_backbones import tokenizer_model  # noqa: F401
 from test_trainer import ROOT, free_port, logged, record, weights
 
 from microgesture import checkpoints
@@ -197,8 +195,8 @@ def test_zero_on_another_number_of_processes_is_refused_and_starts_from_the_weig
         assert equal(weights(there.argv), load_file(source / "model.safetensors"))
 
 
-def test_adapters_under_zero_3_go_on_without_their_backbone(made, published, tmp_path) -> None:  # noqa: F811
-    backbone = shutil.copytree(published["internlm2", "original"], tmp_path / "backbone")
+def test_adapters_under_zero_3_go_on_without_their_backbone(made, published_folders, tmp_path) -> None:
+    backbone = shutil.copytree(published_folders["internlm2", "original"], tmp_path / "backbone")
     options = ["--vision_tuning", "lora", "--lora_dropout", "0", "--backbone", str(backbone), "--vision_config", "{}"]
     one, sharded = made(PLAIN, 1, *options), made("ZeRO-3", 2, *options)
     ours, theirs = (load_file(run.output / "_base" / "model.safetensors") for run in (one, sharded))

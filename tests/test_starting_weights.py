@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -173,3 +174,16 @@ def test_differences_are_of_the_network_not_of_the_file() -> None:
     theirs = {"dtype": "bfloat16", "a": 1, "vision_config": {"x": 1}, "id2label": {0: "down"}}
     assert starting_weights.differences(ours, theirs) == ["id2label: {0: 'up'} in the recipe, {0: 'down'} there"]
     assert starting_weights.differences({"w": "x" * 99}, {}) == [f"w: '{'x' * 56}... in the recipe, None there"]
+
+
+def test_other_clips_or_words_or_recordings_make_no_other_network(tiny_arguments, tmp_path) -> None:
+    train([*tiny_arguments, "--max_steps", "1"])
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["training_clips"]
+    assert config["sentence_parts"]
+    config["training_clips"]["seconds"] = [7.0, 9.0]
+    config |= {"sentence_parts": None, "custom_pipelines": {}}
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+    trainer = build([*tiny_arguments, "--init_from", str(tmp_path / "out"), "--output_dir", str(tmp_path / "next")])
+    assert trainer.model.config.training_clips["seconds"] != [7.0, 9.0]
+    assert trainer.model.config.sentence_parts
