@@ -67,7 +67,7 @@ class ModelArguments:
 
     stream: str | None = field(
         default=None,
-        metadata={"help": "Train this stream on keypoints instead of FG-SGL on video: skeleton or heatmap."},
+        metadata={"help": "Train this stream on keypoints instead of FG-SGL on video: skeleton, heatmap or ms_g3d."},
     )
     stream_config: str = field(
         default="{}",
@@ -75,7 +75,7 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
-        _choose("stream", self.stream, (None, "skeleton", "heatmap"))
+        _choose("stream", self.stream, (None, "skeleton", "heatmap", "ms_g3d"))
         if self.stream is None and json.loads(self.stream_config):
             raise ValueError("stream_config is given but no stream; name one, e.g. stream: skeleton")
         if self.backbone and json.loads(self.vision_config):

@@ -16,6 +16,7 @@ from transformers import set_seed
 
 from microgesture import starting_weights
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
+from microgesture.baselines.ms_g3d import MSG3DConfig, MSG3DForVideoClassification
 from microgesture.data import augment
 from microgesture.data.clip_dataset import NO_SENTENCE, flipped_clips
 from microgesture.data.clips import DatasetInfo
@@ -35,6 +36,7 @@ from microgesture.text_bank import TextBank
 STREAMS: dict[str, tuple[Any, Any, Any]] = {
     "skeleton": (SkeletonConfig, SkeletonForVideoClassification, SkeletonProcessor),
     "heatmap": (HeatmapConfig, HeatmapForVideoClassification, HeatmapProcessor),
+    "ms_g3d": (MSG3DConfig, MSG3DForVideoClassification, SkeletonProcessor),
 }
 """Name in a recipe -> configuration, network and processor."""
 
