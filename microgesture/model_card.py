@@ -150,11 +150,11 @@ def model_card(
         *(_training(record) if record else ["No record of a training run comes with these weights."]),
         "## Classes",
         table(("id", "class", "category sentence"), classes),
-        card.CITATION if stream else _CITATION,
+        _CITATION if stream is None else card.CITATION if stream not in card.BASELINES else "",
         _LICENCE,
     ]
     head = _metadata(record, base, stream).to_yaml()
-    text = f"---\n{head}\n---\n\n" + "\n\n".join(part.strip() for part in body) + "\n"
+    text = f"---\n{head}\n---\n\n" + "\n\n".join(part.strip() for part in body if part.strip()) + "\n"
     ModelCard(text)  # raises where the head is not what the Hub reads
     return text
 

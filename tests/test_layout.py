@@ -26,6 +26,7 @@ PURE |= {"microgesture/schedule.py"}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("metrics", "class_groups", "comparison", "segments")}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("coefficients", "span_matching")}
 STREAM_FILES = sorted(p for p in (ROOT / "microgesture" / "streams").glob("*/*_*.py") if p.stem != "__init__")
+BASELINE_FILES = sorted(p for p in (ROOT / "microgesture" / "baselines").glob("*.py") if p.stem != "__init__")
 PACKAGE = sorted(p for p in (ROOT / "microgesture").rglob("*.py"))
 
 
@@ -70,6 +71,15 @@ def test_hub_files_of_a_stream_import_siblings_of_their_own_folder_only(path: Pa
     assert siblings <= {p.stem for p in path.parent.glob("*.py")}
     assert not [node.module for node in nodes if node.level > 1]
     assert not roots(imported(path) - siblings) & (set(HUB) | ENTRIES | {"microgesture"})
+
+
+@pytest.mark.parametrize("path", BASELINE_FILES, ids=lambda p: p.stem)
+def test_the_file_of_a_baseline_imports_nothing_of_ours(path: Path) -> None:
+    nodes = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    assert not [node.module for node in nodes if node.level]
+    assert not roots(imported(path)) & (set(HUB) | ENTRIES | {"microgesture"})
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=lambda p: str(p.relative_to(ROOT)))

@@ -7,6 +7,7 @@ frames, J joints, D coordinates, C channels of a block, K scales of a graph.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -117,11 +118,11 @@ class MSG3DOutput(ModelOutput):
 
 def bone_distances(joints: int, bones: list[list[int]]) -> torch.Tensor:
     """Number of bones between any two joints `(J, J)`, infinite where none lead from one to the other."""
-    steps = torch.eye(joints)
+    steps = torch.eye(joints, device="cpu")  # numbers are needed here also where weights are read later
     for a, b in bones:
         steps[a, b] = steps[b, a] = 1.0
-    distances = torch.full((joints, joints), torch.inf).fill_diagonal_(0.0)
-    reached = torch.eye(joints)
+    distances = torch.full((joints, joints), torch.inf, device="cpu").fill_diagonal_(0.0)
+    reached = torch.eye(joints, device="cpu")
     for k in range(1, joints):
         reached = (reached @ steps).clamp(max=1)
         distances[(reached > 0) & distances.isinf()] = k
@@ -144,8 +145,8 @@ def scale_graphs(distances: torch.Tensor, scales: int, window: int = 1) -> torch
     whole = distances.repeat(window, window)
     whole[whole == 0] = 1.0  # the same joint in another frame is a neighbour
     whole.fill_diagonal_(0.0)
-    levels = torch.arange(scales).view(-1, 1, 1)
-    graphs = ((whole == levels) | torch.eye(len(whole), dtype=torch.bool)).float()
+    levels = torch.arange(scales, device=whole.device).view(-1, 1, 1)
+    graphs = ((whole == levels) | torch.eye(len(whole), dtype=torch.bool, device=whole.device)).float()
     degree = graphs.sum(-1).rsqrt()
     return degree[:, :, None] * graphs * degree[:, None, :]
 
@@ -159,10 +160,12 @@ class MultiScaleGraph(nn.Module):
         graphs: `(K, V, V)`, as `scale_graphs` gives them.
     """
 
+    graphs: torch.Tensor
+
     def __init__(self, width_in: int, width: int, graphs: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("graphs", graphs)
-        self.added = nn.Parameter(torch.zeros_like(graphs))
+        self.added = nn.Parameter(torch.zeros(graphs.shape))
         self.project = nn.Sequential(nn.Conv2d(width_in * len(graphs), width, 1), nn.BatchNorm2d(width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -288,10 +291,7 @@ class MSG3DForVideoClassification(PreTrainedModel):
         self.input_norm = nn.BatchNorm1d(3 * J)
         widths = [3, *config.widths]
         self.blocks = nn.Sequential(
-            *(
-                Block(config, distances, a, b, first=number == 0)
-                for number, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
-            )
+            *(Block(config, distances, a, b, first=number == 0) for number, (a, b) in enumerate(pairwise(widths)))
         )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(widths[-1], config.num_labels)

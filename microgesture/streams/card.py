@@ -33,6 +33,12 @@ The framework that this stream is a part of is that of
 Code and weights are this project's own; the paper leaves the network open.
 """
 
+BASELINES = {
+    "ms_g3d": "MS-G3D (Liu et al., *Disentangling and Unifying Graph Convolutions for Skeleton-Based Action "
+    "Recognition*, CVPR 2020, arXiv 2003.14111), written anew",
+}
+"""Published methods that are compared with, and belong to no framework; as a card names them."""
+
 TITLE = (
     "A Multi-Modal Framework with Cross-Subject Pseudo-Labeling and Semantic Alignment for Micro-Gesture Recognition"
 )
@@ -46,6 +52,8 @@ def stream_name(config: dict) -> str | None:
 
 def introduction(stream: str, classes: int) -> str:
     """The card's first paragraph."""
+    if stream in BASELINES:
+        return f"Tells {classes} gestures apart by the keypoints of people in short clips, with {BASELINES[stream]}."
     return (
         f"Tells {classes} gestures apart by the keypoints of people in short clips, after the {stream} stream of "
         f"*{TITLE}* (arXiv 2606.13030)."

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from microgesture.baselines.ms_g3d import MSG3DConfig, MSG3DForVideoClassification
 from microgesture.data.keypoints import read_layout
 from microgesture.hub.checkpoint import same_answers, whole_checkpoint
 from microgesture.hub.load_back import compare, model_answers
@@ -52,6 +53,11 @@ def heatmap():
     return HeatmapForVideoClassification(config).eval(), HeatmapProcessor(**TABLES, num_frames=6)
 
 
+def ms_g3d():
+    config = MSG3DConfig(**FIELDS, widths=[6, 12], scales=3, window_scales=2)
+    return MSG3DForVideoClassification(config).eval(), SkeletonProcessor(**TABLES, num_frames=8)
+
+
 def save(folder: Path, model, processor) -> torch.Tensor:
     """Saves a checkpoint with a clip; returns its logits for that clip."""
     model.save_pretrained(folder)
@@ -63,11 +69,12 @@ def save(folder: Path, model, processor) -> torch.Tensor:
 
 
 def test_a_checkpoint_gives_the_same_answers_where_nothing_of_ours_is_installed(tmp_path) -> None:
-    made = {"decoupled": skeleton("decoupled"), "graph": skeleton("graph"), "heatmap": heatmap()}
+    made = {"decoupled": skeleton("decoupled"), "graph": skeleton("graph"), "heatmap": heatmap(), "ms_g3d": ms_g3d()}
     expected = {str(tmp_path / name): save(tmp_path / name, *pair) for name, pair in made.items()}
     for name, stem in (("decoupled", "skeleton"), ("graph", "skeleton"), ("heatmap", "heatmap")):
         code = {f"{part}_{stem}.py" for part in ("configuration", "modeling", "processing")}
         assert {path.name for path in (tmp_path / name).glob("*.py")} == code
+    assert {path.name for path in (tmp_path / "ms_g3d").glob("*.py")} == {"ms_g3d.py", "processing_skeleton.py"}
     empty = tmp_path / "empty"
     empty.mkdir()
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONSTARTUP")}

@@ -29,6 +29,7 @@ from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
 STREAMS = {
     "skeleton": {"widths": [8, 16], "joint_groups": 4, "temporal_kernel": 3},
     "heatmap": {"size": 12, "base_channels": 4, "stage_blocks": [1, 1, 1]},
+    "ms_g3d": {"widths": [6, 12], "scales": 3, "window_scales": 2},
 }
 
 
@@ -134,6 +135,23 @@ def test_the_heatmap_stream_trains_stops_and_goes_on_as_if_it_never_had(skeleton
         )
     for name, value in weights["whole"].items():
         assert torch.equal(value, weights["halves"][name]), name
+
+
+def test_a_baseline_on_keypoints_is_trained_evaluated_and_fused_as_a_stream_is(skeletons, tmp_path, capsys) -> None:
+    for name in ("joint", "bone"):
+        (tmp_path / name).mkdir()
+        argv = command(skeletons, tmp_path / name, "ms_g3d", stream_config=STREAMS["ms_g3d"] | {"inputs": name})
+        train_fgsgl.main([*argv, "--semantic_loss", "orthogonal", "--class_balance", "square_root"])
+        evaluate_fgsgl.main([str(tmp_path / name / "out"), str(skeletons)])
+        evaluate_fgsgl.main([str(tmp_path / name / "out"), str(skeletons), "--split", "validation"])
+    runs = [str(tmp_path / name / "out") for name in ("joint", "bone")]
+    card = (tmp_path / "joint" / "out" / "README.md").read_text()
+    assert "MS-G3D" in card
+    assert "2003.14111" in card
+    assert "2606.13030" not in card
+    assert "ms_g3d stream" in capsys.readouterr().out
+    assert cli.main(["fuse", *runs, "--on", "validation", "--split", "test", "--out", str(tmp_path / "fused")]) == 0
+    assert Scores.read(score_path(tmp_path / "fused", "test")).logits.shape == (8, 4)
 
 
 @pytest.mark.parametrize(
