@@ -45,7 +45,7 @@ from microgesture.hub.checkpoint import publish, whole_checkpoint
 from microgesture.hub.upload import open_repo
 from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
-from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
+from microgesture.run_record import format_losses, format_parameters, run_arguments, stage_losses, write_run_record
 from microgesture.starting_weights import Origin
 from microgesture.streams.adaptation_data import about_data
 from microgesture.streams.build import build_stream_trainer
@@ -385,7 +385,7 @@ def run(
         print("sentences:", json.dumps(about["sentences"]))
     if not train(trainer, checkpoint):
         raise SystemExit(EXIT_STATUS)
-    export(trainer, about, recipe)
+    export(trainer, about | {"arguments": run_arguments(model_args, data_args, training)}, recipe)
     if training.push_to_hub and training.process_index == 0:
         push(training)
     if training.should_log:
