@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-LOAD = """\
+from typing import Any
+
+from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
+
+_LOAD = """\
 ```python
 from transformers import AutoModel, AutoProcessor
 
@@ -15,7 +19,20 @@ print(model.config.id2label[int(logits.argmax(-1))])
 It reads keypoints, not video, and needs `torch` and `transformers`.
 """
 
-CITATION = """\
+_LOAD_VIDEO = """\
+```python
+from transformers import AutoModelForVideoClassification, AutoProcessor
+
+model = AutoModelForVideoClassification.from_pretrained("{repo}"{trust}).eval()
+processor = AutoProcessor.from_pretrained("{repo}", trust_remote_code=True)
+logits = model(processor("clip.mp4")["pixel_values"]).logits
+print(model.config.id2label[int(logits.argmax(-1))])
+```
+
+It needs `torch`, `transformers` and, for video files, `av`.
+"""
+
+_CITATION = """\
 ## Citation
 
 The framework that this stream is a part of is that of
@@ -33,20 +50,48 @@ The framework that this stream is a part of is that of
 Code and weights are this project's own; the paper leaves the network open.
 """
 
+_NETWORKS = {
+    "r2plus1d": "R(2+1)D (Tran et al., *A Closer Look at Spatiotemporal Convolutions for Action Recognition*, CVPR "
+    "2018)",
+    "tsm": "TSM (Lin et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019)",
+}
+
 TITLE = (
     "A Multi-Modal Framework with Cross-Subject Pseudo-Labeling and Semantic Alignment for Micro-Gesture Recognition"
 )
 
 
 def stream_name(config: dict) -> str | None:
-    """The stream whose configuration this is, e.g. `skeleton`; `None` for FG-SGL."""
+    """The stream whose configuration this is, e.g. `skeleton` or `videomae`; `None` for FG-SGL."""
     kind = str(config.get("model_type"))
-    return kind.removeprefix("microgesture_") if kind.startswith("microgesture_") else None
+    return kind.removeprefix("microgesture_") if kind.startswith("microgesture_") or kind in CLASSIFIERS else None
 
 
-def introduction(stream: str, classes: int) -> str:
+def reads_video(config: dict) -> bool:
+    """Whether a stream reads frames; the others read keypoints."""
+    return "joints" not in config
+
+
+def load(config: dict[str, Any]) -> str:
+    """How a stream is loaded, with `{repo}` where the repository's name belongs."""
+    if not reads_video(config):
+        return _LOAD
+    ours = config["model_type"] not in CLASSIFIERS
+    return _LOAD_VIDEO.replace("{trust}", ", trust_remote_code=True" if ours else "")
+
+
+def introduction(config: dict[str, Any], classes: int) -> str:
     """The card's first paragraph."""
+    stream = str(stream_name(config))
+    if reads_video(config):
+        network = _NETWORKS.get(stream, f"transformers' `{stream}`")
+        return f"Tells {classes} gestures apart in short video clips, with {network}."
     return (
         f"Tells {classes} gestures apart by the keypoints of people in short clips, after the {stream} stream of "
         f"*{TITLE}* (arXiv 2606.13030)."
     )
+
+
+def citation(config: dict[str, Any]) -> str:
+    """The card's section on whom to cite."""
+    return "" if reads_video(config) else _CITATION
