@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses
 from microgesture.streams.adaptation_data import check_one_kind, transductive
-from microgesture.streams.evaluation import evaluate_stream, stream_of
+from microgesture.streams.evaluation import Video, evaluate_stream, stream_of
 from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
+from video_fgsgl import probe
 
 
 def processes() -> PartialState:
@@ -116,9 +118,9 @@ def evaluate(
         FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
     if stream_of(checkpoint):
-        state = processes()
+        video = Video(FGSGLProcessor.from_pretrained, partial(read_clips, cache_dir), probe, baseline_metrics)
         return evaluate_stream(
-            checkpoint, dataset, split, baselines, others or [], as_scores, state, batch_size, scores_only
+            checkpoint, dataset, split, baselines, others or [], as_scores, processes(), video, batch_size, scores_only
         )
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
@@ -134,13 +136,8 @@ def evaluate(
     # Lists over the people of the validation split begin like it: no temperature is fitted on what is measured.
     tuned = "validation" in data and split.split("_")[0] != "validation" and not scores_only
     tuning = ["validation"] if tuned else []
-    cache = FrameCache(cache_dir / "frames", processor)
-    clips = {
-        name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
-        for name in dict.fromkeys([split, *tuning, *(["train"] if baselines else [])])
-    }
-    with state.main_process_first():
-        fill_cache(cache, list(clips.values()), quiet=not state.is_main_process)
+    parts = list(dict.fromkeys([split, *tuning, *(["train"] if baselines else [])]))
+    clips = read_clips(cache_dir, processor, data, info, parts)
     logits, embeds, class_embeds = predict(model, processor, clips[split], batch_size)
     scores, validation = as_scores(dataset, info, split, data[split], logits), None
     if scores_only:
@@ -175,6 +172,19 @@ def evaluate(
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result
+
+
+def read_clips(
+    cache_dir: Path, processor: Any, data: datasets.DatasetDict, info: DatasetInfo, splits: list[str]
+) -> dict[str, ClipDataset]:
+    """The clips of some splits as a processor samples them, each decoded once by the first process."""
+    cache, state = FrameCache(cache_dir / "frames", processor), processes()
+    clips = {
+        name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True) for name in splits
+    }
+    with state.main_process_first():
+        fill_cache(cache, list(clips.values()), quiet=not state.is_main_process)
+    return clips
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,11 @@ from microgesture.hub.checkpoint import publish, whole_checkpoint
 from microgesture.hub.upload import open_repo
 from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
-from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
+from microgesture.run_record import format_losses, format_parameters, run_arguments, stage_losses, write_run_record
 from microgesture.starting_weights import Origin
 from microgesture.streams.adaptation_data import about_data
 from microgesture.streams.build import build_stream_trainer
+from microgesture.streams.rgb.build import VIDEO_STREAMS, build_video_stream_trainer
 from microgesture.text_bank import TextBank
 from microgesture.trainer import FGSGLTrainer
 from microgesture.training_range import training_range
@@ -211,6 +213,29 @@ def estimated(model_args: ModelArguments, data_args: DataArguments, training: FG
     return "\n".join([estimate.estimate(build, training, train_clips).format(), *notes])
 
 
+def video_clips(
+    args: DataArguments, seed: int, data: Any, info: DatasetInfo, num_frames: int, size: int, **colours: Any
+) -> tuple[FGSGLProcessor, dict[str, ClipDataset]]:
+    """The processor of a network on video, and its clips for training and validation, which may not be decoded yet."""
+    processor, train_processor = (
+        FGSGLProcessor(num_frames=T, size=size, video_backend=args.video_backend, **colours)
+        for T in (num_frames, num_frames * (augment.OVERSAMPLING if args.augment else 1))
+    )
+    clips = {
+        name: ClipDataset(
+            data[name],
+            FrameCache(Path(args.cache_dir) / "frames", reader, args.cache_form),
+            [NO_SENTENCE] * len(data[name]),
+            info.mirrored is True,
+        )
+        for name, reader in (("train", train_processor), ("validation", processor))
+    }
+    clips["train"].augmentation = augment.Augmentation(
+        seed, vary=args.augment, camera=args.augment_camera, jpeg=args.jpeg_degradation
+    )
+    return processor, clips
+
+
 def build_trainer(
     model_args: ModelArguments,
     data_args: DataArguments,
@@ -239,24 +264,13 @@ def build_trainer(
         model_args = replace(model_args, backbone_revision=origin.commit)
     if model_args.stream:
         bank = text_bank(origin, Path(data_args.cache_dir) / "text", training.device)
+        if model_args.stream in VIDEO_STREAMS:
+            clips_of = partial(video_clips, data_args, training.seed, data, info)
+            return build_video_stream_trainer(model_args, data_args, training, data, info, bank, clips_of, probe)
         return build_stream_trainer(model_args, data_args, training, data, info, bank)
     config = build_config(model_args, info, origin.fields if origin else network_fields(model_args))
-    processor, train_processor = (
-        FGSGLProcessor(num_frames=T, size=config.image_size, video_backend=data_args.video_backend)
-        for T in (config.num_frames, config.num_frames * (augment.OVERSAMPLING if data_args.augment else 1))
-    )
+    processor, clips = video_clips(data_args, training.seed, data, info, config.num_frames, config.image_size)
     cache_dir = Path(data_args.cache_dir)
-    caches = {
-        "train": FrameCache(cache_dir / "frames", train_processor, data_args.cache_form),
-        "validation": FrameCache(cache_dir / "frames", processor, data_args.cache_form),
-    }
-    clips = {
-        name: ClipDataset(data[name], cache, [NO_SENTENCE] * len(data[name]), info.mirrored is True)
-        for name, cache in caches.items()
-    }
-    clips["train"].augmentation = augment.Augmentation(
-        training.seed, vary=data_args.augment, camera=data_args.augment_camera, jpeg=data_args.jpeg_degradation
-    )
     bank = text_bank(origin, cache_dir / "text", training.device)
     if data_args.text_encoder != "backbone":
         width: int = config.text_config.hidden_size  # type: ignore[union-attr]
@@ -268,8 +282,8 @@ def build_trainer(
             fg_loss=training.fg_loss, prototypes=data_args.category_prototypes, seed=training.seed,
             paraphrases=data_args.fg_text_paraphrases,
         )  # fmt: skip
-        for name, cache in caches.items():
-            fill_cache(cache, [clips[name]], quiet=not training.should_log)
+        for part in clips.values():
+            fill_cache(part.frames, [part], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
     config.training_clips = training_range(data["train"], probe)
@@ -385,7 +399,7 @@ def run(
         print("sentences:", json.dumps(about["sentences"]))
     if not train(trainer, checkpoint):
         raise SystemExit(EXIT_STATUS)
-    export(trainer, about, recipe)
+    export(trainer, about | {"arguments": run_arguments(model_args, data_args, training)}, recipe)
     if training.push_to_hub and training.process_index == 0:
         push(training)
     if training.should_log:

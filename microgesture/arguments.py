@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES
 from transformers.trainer_utils import HubStrategy
 
 from microgesture import launch, text_encoders
@@ -20,6 +21,16 @@ from microgesture.losses.class_balance import KINDS
 from microgesture.schedule import ORDERS
 
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
+
+STREAMS = (
+    "skeleton",
+    "heatmap",
+    "ms_g3d",
+    "r2plus1d",
+    "tsm",
+    "clip_mg",
+    *MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES,
+)
 
 # What `--dry_run` changes: two steps, one in each stage, then one evaluation and one checkpoint; nothing leaves home.
 DRY_RUN = {
@@ -67,17 +78,35 @@ class ModelArguments:
 
     stream: str | None = field(
         default=None,
-        metadata={"help": "Train this stream on keypoints instead of FG-SGL on video: skeleton, heatmap or ms_g3d."},
+        metadata={
+            "help": "Train this network in place of FG-SGL. On keypoints: skeleton, heatmap or ms_g3d; on video: "
+            "r2plus1d, tsm, or a video classifier of transformers by its model type, e.g. videomae, timesformer or "
+            "vjepa2; on both: clip_mg."
+        },
     )
     stream_config: str = field(
         default="{}",
         metadata={"help": "With a stream: fields of its configuration and processor, as JSON or as a YAML mapping."},
     )
 
+    stream_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "With a video classifier of transformers, tsm or clip_mg: published weights to start from, a "
+            "repository of the Hub or a folder; for tsm an image classifier's, e.g. microsoft/resnet-50, for clip_mg "
+            "a CLIP, e.g. openai/clip-vit-base-patch16. Default: from nothing."
+        },
+    )
+
     def __post_init__(self) -> None:
-        _choose("stream", self.stream, (None, "skeleton", "heatmap", "ms_g3d"))
-        if self.stream is None and json.loads(self.stream_config):
-            raise ValueError("stream_config is given but no stream; name one, e.g. stream: skeleton")
+        _choose("stream", self.stream, (None, *STREAMS))
+        if self.stream is None and (self.stream_weights or json.loads(self.stream_config)):
+            raise ValueError("stream_config or stream_weights is given but no stream; name one, e.g. stream: skeleton")
+        if self.stream_weights and self.stream in ("skeleton", "heatmap", "ms_g3d", "r2plus1d"):
+            raise ValueError(
+                f"stream_weights is {self.stream_weights!r}, but there are no published weights for the stream "
+                f"{self.stream}; leave it out, or go on from a checkpoint of ours with init_from"
+            )
         if self.backbone and json.loads(self.vision_config):
             raise ValueError(
                 f"vision_config is given beside the backbone {self.backbone}, whose own configuration decides what "

@@ -106,7 +106,7 @@ def check(args: argparse.Namespace) -> int:
 
 def load_pipeline(checkpoint: Path, device: Any, dtype: str | None = None) -> Any:
     """The pipeline over a checkpoint in a folder, with the code of this installation; `dtype` as it is stored."""
-    from microgesture.streams.evaluation import stream_of
+    from microgesture.streams.evaluation import VIDEO_STREAMS, stream_of
     from modeling_fgsgl import FGSGLForVideoClassification
     from pipeline_fgsgl import FGSGLPipeline
     from processing_fgsgl import FGSGLProcessor
@@ -114,7 +114,8 @@ def load_pipeline(checkpoint: Path, device: Any, dtype: str | None = None) -> An
     if not (checkpoint / "config.json").is_file():
         raise FileNotFoundError(f"{checkpoint} is no folder with a trained checkpoint: it has no config.json")
     if stream := stream_of(checkpoint):
-        raise ValueError(f"{checkpoint} is a {stream} stream, which reads keypoints and no video: see its README.md")
+        reads = "knows clips only, no recordings" if stream in VIDEO_STREAMS else "reads keypoints and no video"
+        raise ValueError(f"{checkpoint} is a {stream} stream, which {reads}: see its README.md")
     model = FGSGLForVideoClassification.from_pretrained(checkpoint, local_files_only=True, dtype=dtype or "auto")
     processor = FGSGLProcessor.from_pretrained(checkpoint, local_files_only=True)
     return FGSGLPipeline(model.to(device), feature_extractor=processor, device=device)

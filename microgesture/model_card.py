@@ -128,11 +128,11 @@ def model_card(
     Returns:
         Markdown with the Hub's metadata as its head; metrics as `model-index`.
     """
-    texts = config["category_texts"]
+    texts = config.get("category_texts")  # a video classifier of transformers has none
     labels = [name for _, name in sorted((int(number), name) for number, name in config["id2label"].items())]
     about = f", trained on {plain(record['dataset'])}" if record else ""
     stream = card.stream_name(config)
-    plain_load = card.LOAD if stream else _LOAD
+    plain_load = card.load(config) if stream else _LOAD
     load = (
         plain_load.format(repo=repo)
         if base is None
@@ -141,7 +141,7 @@ def model_card(
     classes = zip(range(len(labels)), labels, texts or [""] * len(labels), strict=True)
     body = [
         f"# {stream.capitalize()} stream{about}" if stream else f"# FG-SGL{about}",
-        card.introduction(stream, len(labels))
+        card.introduction(config, len(labels))
         if stream
         else f"Tells {len(labels)} gestures apart in short video clips, after *FG-SGL: Fine-Grained Semantic Guidance "
         "Learning via Motion Process Decomposition for Micro-Gesture Recognition* (arXiv 2603.16269).",
@@ -150,16 +150,19 @@ def model_card(
         *(_training(record) if record else ["No record of a training run comes with these weights."]),
         "## Classes",
         table(("id", "class", "category sentence"), classes),
-        _CITATION if stream is None else card.CITATION if stream not in card.BASELINES else "",
+        card.citation(config) if stream else _CITATION,
         _LICENCE,
     ]
-    head = _metadata(record, base, stream).to_yaml()
+    tags = ["fg-sgl"] if stream is None else [stream] if card.reads_video(config) else [stream, "keypoints"]
+    head = _metadata(record, base, stream, tags).to_yaml()
     text = f"---\n{head}\n---\n\n" + "\n\n".join(part.strip() for part in body if part.strip()) + "\n"
     ModelCard(text)  # raises where the head is not what the Hub reads
     return text
 
 
-def _metadata(record: dict[str, Any] | None, base: tuple[str, str] | None, stream: str | None = None) -> ModelCardData:
+def _metadata(
+    record: dict[str, Any] | None, base: tuple[str, str] | None, stream: str | None, tags: list[str]
+) -> ModelCardData:
     results = []
     backbone = record.get("backbone") if record else None
     if record and record["validation"]:
@@ -191,7 +194,7 @@ def _metadata(record: dict[str, Any] | None, base: tuple[str, str] | None, strea
         pipeline_tag="video-classification",
         tags=[
             "micro-gesture",
-            *([stream, "keypoints"] if stream else ["fg-sgl"]),
+            *tags,
             "video-classification",
             *(["lora"] if base else []),
         ],
@@ -225,8 +228,8 @@ def _training(record: dict[str, Any]) -> list[str]:
         f"Data set {code(record['dataset'])}, version {code(record['dataset_version'])}; commit "
         f"{code(record['commit'])}; step {record['chosen_step']} of {record['steps']}, stage "
         f"{record['chosen_stage']}, chosen by {code(record['chosen_by'])} on the validation split: {score}.",
-        f"Recipe {code(record['recipe'])}, with what the command line changed of the training settings (all else is "
-        "in `metrics.json` and `config.json`):",
+        f"Recipe {code(record['recipe'])}, with what the command line changed of it (all else is in "
+        "`metrics.json` and `config.json`):",
         block("yaml", settings),
         "Loss terms at the end of each stage:",
         block("json", json.dumps(record["stage_losses"], indent=1)),

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers import initialization as init
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -48,6 +49,7 @@ class ClipMGConfig(PreTrainedConfig):
     model_type = "microgesture_clip_mg"
     sub_configs_defaults: ClassVar[dict] = {"vision_config": CLIPVisionConfig}
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["semantic_embeds", "pooled", "gate"]
+    colours: ClassVar[dict[str, list[float]]] = {"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD}
 
     vision_config: dict | PreTrainedConfig | None = None
     layout: str = ""
@@ -71,6 +73,11 @@ class ClipMGConfig(PreTrainedConfig):
             "AutoModel": "clip_mg.ClipMGForVideoClassification",
             "AutoModelForVideoClassification": "clip_mg.ClipMGForVideoClassification",
         }
+
+    @classmethod
+    def published(cls, clip: str, revision: str | None = None) -> dict[str, Any]:
+        """What the vision encoder of a published CLIP is, a repository of the Hub or a folder."""
+        return dict(CLIPVisionConfig.from_pretrained(clip, revision=revision).to_dict())
 
     @property
     def image_size(self) -> int:

@@ -159,6 +159,23 @@ def mirror_keypoints(points: torch.Tensor, pairs: Sequence[tuple[int, int]], wid
     return out
 
 
+def move_points(points: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+    """Where points of a clip are after `apply`.
+
+    Args:
+        points: `(..., 3)`: column and row from -1 (left or upper edge of a square picture) to 1, and the confidence.
+        parameters: Those of the clip `(PARAMETERS,)`.
+
+    Returns:
+        Points of the same shape; the confidence is 0 of one that has left the picture.
+    """
+    zoom, turn = 1 + ZOOM * parameters[2], TURN * parameters[3]
+    x, y = (points[..., :2] - 2 * SHIFT * parameters[:2]).unbind(-1)
+    moved = torch.stack([turn.cos() * x + turn.sin() * y, turn.cos() * y - turn.sin() * x], -1) / zoom
+    inside = (moved.abs() <= 1).all(-1, keepdim=True)
+    return torch.cat([moved, torch.where(inside, points[..., 2:], 0.0)], -1)
+
+
 def apply(frames: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
     """Shifts, zooms, turns and recolours clips.
 

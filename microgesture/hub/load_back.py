@@ -76,10 +76,11 @@ def model_answers(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
         Tensors by name, and settings by name.
     """
     import torch
-    from transformers import AutoModel, AutoProcessor
+    from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoProcessor
 
     where = {"revision": question.get("revision"), "trust_remote_code": True}
-    model = AutoModel.from_pretrained(question["model"], **where)
+    ours = hasattr(AutoConfig.from_pretrained(question["model"], **where), "auto_map")
+    model = (AutoModel if ours else AutoModelForVideoClassification).from_pretrained(question["model"], **where)
     processor = AutoProcessor.from_pretrained(question["model"], **where)
     if "adapter" in question:
         from peft import PeftModel
@@ -96,10 +97,13 @@ def model_answers(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
             out = model(keypoints=points)
         settings |= {name: getattr(config, name) for name in ("id2label", "category_texts", "joints", "bones")}
         return {name: out[name].float() for name in ("logits", "pooled")}, settings
-    shape = (2, config.num_frames, 3, config.image_size, config.image_size)
+    shape = (2, processor.num_frames, 3, processor.size, processor.size)
     frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     with torch.inference_mode():
-        out = model(pixel_values=processor.normalize(frames))
+        points = torch.rand(*shape[:2], len(getattr(config, "joints", ())), 3, generator=generator)
+        out = model(processor.normalize(frames), *([points] if hasattr(config, "joints") else []))
+        if "fine_embeds" not in out:  # a stream
+            return {"logits": out.logits.float()}, settings | {"id2label": config.id2label}
         tensors = {name: out[name] for name in ("logits", "fine_embeds", "class_embeds", "category_embeds")}
         tensors["words"] = model.base_model.fine_text_proj.project_prototypes()
     settings |= {name: getattr(config, name) for name in ("id2label", "category_texts", "attribute_words")}
@@ -122,7 +126,7 @@ def compare(first: tuple[dict[str, Any], dict[str, Any]], second: tuple[dict[str
     others = list(differences.values())
     return {
         "logits": logits,
-        "embeddings": float("nan") if any(value != value for value in others) else max(others),
+        "embeddings": float("nan") if any(value != value for value in others) else max(others, default=0.0),
         "scale": float(first[0]["logits"].abs().max()),
         "precision": max(first[1]["precision"], second[1]["precision"]),
         "settings": [n for n, value in first[1].items() if n != "precision" and value != second[1][n]],

@@ -111,16 +111,28 @@ def build_stream_trainer(
         class_names=info.names,
         targets=targets,
     )
-    total = sum(p.numel() for p in model.parameters())
+    return trainer, about_run(trainer, model_args, data_args, info, bank, sentences)
+
+
+def about_run(
+    trainer: StreamTrainer,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    info: DatasetInfo,
+    bank: TextBank,
+    sentences: dict[str, Any],
+) -> dict[str, Any]:
+    """What the run's record says of data, parameters and sentences."""
+    total = sum(p.numel() for p in trainer.model.parameters())
     parts = (f"{model_args.stream} network", "all")
-    return trainer, {
+    return {
         "stream": model_args.stream,
         "dataset": info.name,
         "dataset_version": info.version,
-        **({"text_encoder": asdict(bank.key)} if targets is not None else {}),
+        **({"text_encoder": asdict(bank.key)} if trainer.targets is not None else {}),
         **({"leak": True} if info.leak else {}),
         "official_overlap": info.official_overlap,
-        **about_data(folder),
+        **about_data(Path(data_args.dataset_dir)),
         "sentences": sentences,
         "parameters": [{"part": part, "trained": total, "frozen": 0} for part in parts],
     }
@@ -136,13 +148,7 @@ def build_config(args: ModelArguments, layout: Layout, info: DatasetInfo, semant
     settings = json.loads(args.stream_config)
     of_config = set(config_class.__annotations__) - _DECIDED
     of_processor = set(inspect.signature(processor_class.__init__).parameters) - {"self", "kwargs"} - _DECIDED
-    known = sorted(of_config | of_processor)
-    for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(known)}"
-            decided = " (a field of the recipe itself, or the data set, decides it)" if name in _DECIDED else ""
-            raise ValueError(f"stream_config of the stream {args.stream} has no field {name!r}{decided}; {hint}")
+    check_fields(str(args.stream), settings, of_config | of_processor, _DECIDED)
     tables = {
         "joints": list(layout.names),
         "bones": [list(bone) for bone in layout.bones],
@@ -160,6 +166,20 @@ def build_config(args: ModelArguments, layout: Layout, info: DatasetInfo, semant
         **{name: value for name, value in settings.items() if name in of_config},
     )
     return config, processor_class(**tables, **{name: settings[name] for name in of_processor & set(settings)})
+
+
+def check_fields(stream: str, settings: dict[str, Any], known: set[str], decided: set[str]) -> None:
+    """Refuses fields of `stream_config` that its network does not have.
+
+    Raises:
+        ValueError: A field is not known; the message names the nearest one, or who decides it.
+    """
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(sorted(known))}"
+            by_others = " (a field of the recipe itself, or the data set, decides it)" if name in decided else ""
+            raise ValueError(f"stream_config of the stream {stream} has no field {name!r}{by_others}; {hint}")
 
 
 def semantic_targets(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-LOAD = """\
+from typing import Any
+
+from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
+
+_LOAD = """\
 ```python
 from transformers import AutoModel, AutoProcessor
 
@@ -15,7 +19,37 @@ print(model.config.id2label[int(logits.argmax(-1))])
 It reads keypoints, not video, and needs `torch` and `transformers`.
 """
 
-CITATION = """\
+_LOAD_VIDEO = """\
+```python
+from transformers import AutoModelForVideoClassification, AutoProcessor
+
+model = AutoModelForVideoClassification.from_pretrained("{repo}"{trust}).eval()
+processor = AutoProcessor.from_pretrained("{repo}", trust_remote_code=True)
+logits = model(processor("clip.mp4")["pixel_values"]).logits
+print(model.config.id2label[int(logits.argmax(-1))])
+```
+
+It needs `torch`, `transformers` and, for video files, `av`.
+"""
+
+_LOAD_BOTH = """\
+```python
+from transformers import AutoModel, AutoProcessor
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+model = AutoModel.from_pretrained("{repo}", trust_remote_code=True).eval()
+processor = AutoProcessor.from_pretrained("{repo}", trust_remote_code=True)
+placed = get_class_from_dynamic_module("clip_mg.points_of_frames", "{repo}")
+# table: a tensor (frames of the clip, joints of model.config.joints, x and y in pixels of the video and confidence)
+points = placed(table, model.config.num_frames, width, height)[None]
+logits = model(processor("clip.mp4")["pixel_values"], points).logits
+print(model.config.id2label[int(logits.argmax(-1))])
+```
+
+It reads video and the keypoints of the person in it, and needs `torch`, `transformers` and, for video files, `av`.
+"""
+
+_CITATION = """\
 ## Citation
 
 The framework that this stream is a part of is that of
@@ -33,11 +67,16 @@ The framework that this stream is a part of is that of
 Code and weights are this project's own; the paper leaves the network open.
 """
 
-BASELINES = {
+_NETWORKS = {
+    "r2plus1d": "R(2+1)D (Tran et al., *A Closer Look at Spatiotemporal Convolutions for Action Recognition*, CVPR "
+    "2018)",
+    "tsm": "TSM (Lin et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019)",
     "ms_g3d": "MS-G3D (Liu et al., *Disentangling and Unifying Graph Convolutions for Skeleton-Based Action "
-    "Recognition*, CVPR 2020, arXiv 2003.14111), written anew",
+    "Recognition*, CVPR 2020, arXiv 2003.14111)",
+    "clip_mg": "a network after CLIP-MG (Patapati et al., *CLIP-MG: Guiding Semantic Attention with Skeletal Pose "
+    "Features and RGB Data for Micro-Gesture Recognition on the iMiGUE Dataset*, arXiv 2506.16385), whose code is not "
+    "public",
 }
-"""Published methods that are compared with, and belong to no framework; as a card names them."""
 
 TITLE = (
     "A Multi-Modal Framework with Cross-Subject Pseudo-Labeling and Semantic Alignment for Micro-Gesture Recognition"
@@ -45,16 +84,40 @@ TITLE = (
 
 
 def stream_name(config: dict) -> str | None:
-    """The stream whose configuration this is, e.g. `skeleton`; `None` for FG-SGL."""
+    """The stream whose configuration this is, e.g. `skeleton` or `videomae`; `None` for FG-SGL."""
     kind = str(config.get("model_type"))
-    return kind.removeprefix("microgesture_") if kind.startswith("microgesture_") else None
+    return kind.removeprefix("microgesture_") if kind.startswith("microgesture_") or kind in CLASSIFIERS else None
 
 
-def introduction(stream: str, classes: int) -> str:
+def reads_video(config: dict) -> bool:
+    """Whether a stream reads frames; the others read keypoints."""
+    return "joints" not in config or "vision_config" in config
+
+
+def load(config: dict[str, Any]) -> str:
+    """How a stream is loaded, with `{repo}` where the repository's name belongs."""
+    if not reads_video(config):
+        return _LOAD
+    if "joints" in config:
+        return _LOAD_BOTH
+    ours = config["model_type"] not in CLASSIFIERS
+    return _LOAD_VIDEO.replace("{trust}", ", trust_remote_code=True" if ours else "")
+
+
+def introduction(config: dict[str, Any], classes: int) -> str:
     """The card's first paragraph."""
-    if stream in BASELINES:
-        return f"Tells {classes} gestures apart by the keypoints of people in short clips, with {BASELINES[stream]}."
+    stream = str(stream_name(config))
+    if reads_video(config):
+        network = _NETWORKS.get(stream, f"transformers' `{stream}`")
+        return f"Tells {classes} gestures apart in short video clips, with {network}."
+    if stream in _NETWORKS:
+        return f"Tells {classes} gestures apart by the keypoints of people in short clips, with {_NETWORKS[stream]}."
     return (
         f"Tells {classes} gestures apart by the keypoints of people in short clips, after the {stream} stream of "
         f"*{TITLE}* (arXiv 2606.13030)."
     )
+
+
+def citation(config: dict[str, Any]) -> str:
+    """The card's section on whom to cite."""
+    return "" if reads_video(config) or stream_name(config) in _NETWORKS else _CITATION

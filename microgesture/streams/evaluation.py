@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from microgesture.data import load
-from microgesture.data.clip_dataset import collate
+from microgesture.data.clip_dataset import ClipDataset, collate
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.evaluation.baselines import linear_predictions, majority_baseline
 from microgesture.evaluation.metrics import classification_metrics
@@ -23,17 +23,37 @@ from microgesture.run_record import RECORD_FILE
 from microgesture.streams.adaptation_data import check_one_kind, transductive
 from microgesture.streams.build import STREAMS
 from microgesture.streams.keypoint_clips import KeypointDataset
+from microgesture.streams.posed_clips import Probe, with_points
+from microgesture.streams.rgb.build import VIDEO_STREAMS
 
 BASELINE_FRAMES = 16
 
 AsScores = Callable[[Path, DatasetInfo, str, datasets.Dataset, torch.Tensor], Scores]
 
 
+@dataclass(frozen=True)
+class Video:
+    """How clips of video are read, which is not known here.
+
+    Args:
+        processor: Reads the processor of a checkpoint.
+        clips: Gives, of a processor and some splits, their clips, decoded.
+        probe: Describes a video file, for a network that also reads points.
+        baselines: Figures of simple baselines: of the clips by split, the split's name and the class names.
+    """
+
+    processor: Callable[[Path], Any]
+    clips: Callable[[Any, datasets.DatasetDict, DatasetInfo, list[str]], dict[str, ClipDataset]]
+    probe: Probe
+    baselines: Callable[[dict[str, ClipDataset], str, list[str]], dict[str, Any]]
+
+
 def stream_of(checkpoint: Path) -> str | None:
     """The stream that a checkpoint's configuration names; `None` for FG-SGL."""
     path = checkpoint / "config.json"
     kind = json.loads(path.read_text(encoding="utf-8")).get("model_type") if path.is_file() else None
-    return next((name for name, (config, _, _) in STREAMS.items() if config.model_type == kind), None)
+    known = {name: row[0].model_type for name, row in (STREAMS | VIDEO_STREAMS).items()}
+    return next((name for name, model_type in known.items() if model_type == kind), None)
 
 
 def evaluate_stream(
@@ -44,6 +64,7 @@ def evaluate_stream(
     others: list[Path],
     as_scores: AsScores,
     state: Any,
+    video: Video,
     batch_size: int = 16,
     scores_only: bool = False,
 ) -> dict[str, Any]:
@@ -53,10 +74,12 @@ def evaluate_stream(
         checkpoint: The checkpoint's folder.
         dataset: A data set folder.
         split: Name of the split.
-        baselines: Also the majority class, and a linear model on the normalised points, trained on the split `train`.
+        baselines: Also the majority class, and linear models on the normalised points or on pixels, trained on the
+            split `train`.
         others: Checkpoints that were evaluated on this split before, to compare with.
         as_scores: Names the clips of a split's logits.
-        state: The processes; each computes all clips, because keypoints are few numbers.
+        state: The processes; each computes all clips, because the networks are small.
+        video: Reads clips for a stream on video.
         batch_size: Clips per forward.
         scores_only: As for `evaluate_fgsgl.evaluate`.
 
@@ -78,17 +101,22 @@ def evaluate_stream(
         raise ValueError(f"{dataset} has clips without labels in {split!r}; --scores_only writes their scores")
     check_one_kind([checkpoint, *others], split)
     to_compare = {str(other): scores_of(other, split) for other in others}
-    _, model_class, processor_class = STREAMS[name]
+    on_video = name in VIDEO_STREAMS
+    model_class = (VIDEO_STREAMS if on_video else STREAMS)[name][1]
     model = model_class.from_pretrained(checkpoint).eval().to(state.device)
-    processor = processor_class.from_pretrained(checkpoint)
     known = [model.config.id2label[number] for number in range(model.config.num_labels)]
     if known != info.names:
         raise ValueError(f"{checkpoint} knows other classes than {dataset}: {sorted(set(known) ^ set(info.names))}")
-    clips = {
-        part: KeypointDataset(data[part], dataset / part, processor, model.config.pairs) for part in (split, *tuning)
-    }
+    parts = list(dict.fromkeys([split, *tuning, *(["train"] if baselines and on_video else [])]))
+    clips: dict[str, Any]
+    if on_video:
+        processor = video.processor(checkpoint)
+        clips = with_points(video.clips(processor, data, info, parts), data, dataset, model.config, video.probe)
+    else:
+        processor = STREAMS[name][2].from_pretrained(checkpoint)
+        clips = {part: KeypointDataset(data[part], dataset / part, processor, model.config.pairs) for part in parts}
     scores, *validation = (
-        as_scores(dataset, info, part, data[part], predict(model, clips[part], batch_size))
+        as_scores(dataset, info, part, data[part], predict(model, processor, clips[part], batch_size))
         for part in (split, *tuning)
     )
     if scores_only:
@@ -102,8 +130,10 @@ def evaluate_stream(
     labels = None if train is None else train["label"]
     result |= split_results(scores, info, columns, labels, validation[0] if validation else None)
     result["baselines"] = {}
-    if baselines:
-        sampler = processor_class(
+    if baselines and on_video:
+        result["baselines"] = video.baselines(clips, split, info.names)
+    elif baselines:
+        sampler = type(processor)(
             **{n: getattr(processor, n) for n in ("joints", "bones", "dimensions")}, num_frames=BASELINE_FRAMES
         )
         both = [KeypointDataset(data[part], dataset / part, sampler, []) for part in ("train", split)]
@@ -122,10 +152,16 @@ def evaluate_stream(
 
 
 @torch.inference_mode()
-def predict(model: Any, clips: KeypointDataset, batch_size: int = 16) -> torch.Tensor:
+def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16) -> torch.Tensor:
     """Logits of every clip, `(N, C)`, float32, on the CPU."""
-    loader = torch.utils.data.DataLoader(clips, batch_size=batch_size, collate_fn=collate)
-    rows = [model(keypoints=batch["keypoints"].to(model.device)).logits.float().cpu() for batch in loader]
+    rows = []
+    for batch in torch.utils.data.DataLoader(clips, batch_size=batch_size, collate_fn=collate):
+        if "keypoints" in batch:
+            inputs = batch["keypoints"].to(model.device)
+        else:
+            inputs = processor.normalize(batch["pixel_values"].to(model.device))
+        points = {"points": batch["points"].to(model.device)} if "points" in batch else {}
+        rows.append(model(**{model.main_input_name: inputs}, **points).logits.float().cpu())
     return torch.cat(rows)
 
 

@@ -1,4 +1,4 @@
-"""`StreamTrainer`: the Trainer of FG-SGL for a network that reads keypoints and no sentences of its clips."""
+"""`StreamTrainer`: the Trainer of FG-SGL for a network that reads keypoints or frames, and no clip's sentence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class StreamTrainer(FGSGLTrainer):
         return {"cls": 1.0} | sem
 
     def _forward(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Any:
-        return model(keypoints=inputs["keypoints"])
+        name = self.model.main_input_name  # also where `model` is wrapped
+        points = {"points": inputs["points"]} if "points" in inputs else {}
+        return model(**{name: inputs["keypoints"] if "keypoints" in inputs else self._pixels(inputs)}, **points)
 
     def _terms(self, outputs: Any, labels: torch.Tensor, share: StepShare) -> dict[str, torch.Tensor]:
         terms = super()._terms(outputs, labels, share)
