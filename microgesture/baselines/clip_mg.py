@@ -285,7 +285,9 @@ class ClipMGForVideoClassification(PreTrainedModel):
                 f"joints of {self.config.layout}, and x, y and the confidence; got {tuple(points.shape)}"
             )
         frames = pixel_values.flatten(0, 1).to(self.dtype)
-        tokens = self.project(self.vision(pixel_values=frames).last_hidden_state[:, 1:])  # (B · T, N, E)
+        patches = self.vision(pixel_values=frames).last_hidden_state[:, 1:]  # (B · T, N, D_v)
+        # CLIP normalises its class token only; the patches have the same scale, and no weight is left without a use.
+        tokens = self.project(self.vision.post_layernorm(patches))
         seen = self.attention(tokens, points.flatten(0, 1)).unflatten(0, (B, T))
         pose = self.pose(points.to(self.dtype))
         gate = self.gate(torch.cat([seen, pose], -1)).sigmoid()
