@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
-from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES
 from transformers.trainer_utils import HubStrategy
 
 from microgesture import launch, text_encoders
@@ -22,7 +21,9 @@ from microgesture.schedule import ORDERS
 
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
 
-STREAMS = ("skeleton", "heatmap", "r2plus1d", "tsm", *MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES)
+VIDEO_CLASSIFIERS = ("timesformer", "videomae", "vivit", "vjepa2")
+"""Model types of transformers' video classifiers; VideoPrism's gives logits (B, 1, C), which nothing here reads."""
+STREAMS = ("skeleton", "heatmap", "r2plus1d", "tsm", *VIDEO_CLASSIFIERS)
 
 # What `--dry_run` changes: two steps, one in each stage, then one evaluation and one checkpoint; nothing leaves home.
 DRY_RUN = {
@@ -72,7 +73,7 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Train this network in place of FG-SGL. On keypoints: skeleton or heatmap; on video: r2plus1d, "
-            "tsm, or a video classifier of transformers by its model type, e.g. videomae, timesformer or vjepa2."
+            "tsm, or a video classifier of transformers by its model type: videomae, timesformer, vivit or vjepa2."
         },
     )
     stream_config: str = field(

@@ -132,9 +132,9 @@ def run_arguments(model_args: Any, data_args: Any, training: Any) -> dict[str, A
 
 
 def _without_folders(fields: dict[str, Any]) -> dict[str, Any]:
-    backbone = fields.get("backbone")
-    if backbone and Path(backbone).expanduser().is_dir():
-        fields = fields | {"backbone": Path(backbone).name}
+    for name in ("backbone", "stream_weights"):
+        if fields.get(name) and Path(fields[name]).expanduser().is_dir():
+            fields = fields | {name: Path(fields[name]).name}
     return {
         name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
         for name, value in fields.items()
