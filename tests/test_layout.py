@@ -26,6 +26,7 @@ PURE |= {"microgesture/schedule.py"}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("metrics", "class_groups", "comparison", "segments")}
 PURE |= {f"microgesture/evaluation/{name}.py" for name in ("coefficients", "span_matching")}
 STREAM_FILES = sorted(p for p in (ROOT / "microgesture" / "streams").glob("*/*_*.py") if p.stem != "__init__")
+STREAM_FILES.append(ROOT / "microgesture" / "baselines" / "tsm.py")
 PACKAGE = sorted(p for p in (ROOT / "microgesture").rglob("*.py"))
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
+from transformers import (
+    ResNetConfig,
+    ResNetForImageClassification,
+    VideoMAEConfig,
+    VideoMAEForPreTraining,
+    VideoMAEForVideoClassification,
+    VideoMAEModel,
+)
 
 import evaluate_fgsgl
 import train_fgsgl
@@ -21,6 +28,9 @@ from processing_fgsgl import FGSGLProcessor
 
 STREAMS = {
     "r2plus1d": {"image_size": 16, "stem_channels": 6, "widths": [8, 16], "depths": [1, 1]},
+    "tsm": {
+        "image_size": 32, "embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 2], "layer_type": "basic",
+    },
     "videomae": {
         "image_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 32,
@@ -219,7 +229,7 @@ def test_a_run_with_a_semantic_loss_goes_on_as_if_it_never_stopped(tiny_dataset,
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"stream": "timesformer"}, "are of the type 'videomae' and stream is 'timesformer'"),
+        ({"stream": "timesformer"}, "are of the type 'videomae', and this stream takes 'timesformer'"),
         ({"stream_config": {"hidden_size": 32}}, "do not fit"),
         ({"stream_config": {"image_size": 32, "hidden_sise": 4}}, "no field 'hidden_sise'; did you mean hidden_size"),
         ({"stream_config": {"num_frames": 2}}, "the recipe itself, or the data set, decides it"),
@@ -239,3 +249,26 @@ def test_weights_that_are_not_there_are_named(tiny_dataset, tmp_path) -> None:
     argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match=r"no config\.json is found there"):
         build(argv)
+
+
+# ---- TSM ----------------------------------------------------------------------------------------------------------
+
+
+def test_tsm_starts_from_an_image_classifier_and_trains(tiny_dataset, tmp_path) -> None:
+    fields = {name: value for name, value in STREAMS["tsm"].items() if name != "image_size"}
+    torch.manual_seed(1)
+    images = ResNetForImageClassification(ResNetConfig(**fields, num_labels=5))
+    images.save_pretrained(tmp_path / "images")
+    argv = command(
+        tiny_dataset, tmp_path, "tsm", stream_config={"image_size": 32}, stream_weights=str(tmp_path / "images"),
+        classifier_dropout=0.5, semantic_loss="orthogonal", class_balance="square_root",
+    )  # fmt: skip
+    trainer = build(argv)
+    assert trainer.model.config.hidden_sizes == [16, 32]
+    for name, value in images.resnet.state_dict().items():
+        torch.testing.assert_close(trainer.model.resnet.state_dict()[name], value)
+    train_fgsgl.main(argv)
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["stream"] == "tsm"
+    assert {"cls", "sem"} <= set(record["stage_losses"]["stage 2"])
+    assert record["stage_losses"]["stage 2"]["cls"] < 3

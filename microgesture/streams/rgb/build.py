@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from transformers import set_seed
+from transformers import ResNetConfig, ResNetModel, set_seed
 
 from microgesture import starting_weights
 from microgesture.arguments import VIDEO_CLASSIFIERS, DataArguments, FGSGLTrainingArguments, ModelArguments
+from microgesture.baselines.tsm import RESNET_FIELDS, TSMConfig, TSMForVideoClassification
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache, flipped_clips
 from microgesture.data.clips import DatasetInfo
 from microgesture.streams.build import about_run, check_fields, semantic_targets
@@ -21,7 +22,10 @@ from microgesture.streams.rgb.modeling_r2plus1d import R2Plus1DForVideoClassific
 from microgesture.streams.trainer import StreamTrainer
 from microgesture.text_bank import TextBank
 
-OURS: dict[str, tuple[Any, Any]] = {"r2plus1d": (R2Plus1DConfig, R2Plus1DForVideoClassification)}
+OURS: dict[str, tuple[Any, Any]] = {
+    "r2plus1d": (R2Plus1DConfig, R2Plus1DForVideoClassification),
+    "tsm": (TSMConfig, TSMForVideoClassification),
+}
 """Name in a recipe -> configuration and network; all others are of transformers."""
 VIDEO_STREAMS = (*OURS, *VIDEO_CLASSIFIERS)
 
@@ -67,7 +71,7 @@ def build_video_stream_trainer(
     if targets is not None:
         width = targets.shape[1]
     # A branch may move on while clips are decoded: one commit for the whole run.
-    commit = classifiers.find(weights, stream) if weights else None
+    commit = classifiers.find(weights, "resnet" if stream == "tsm" else stream) if weights else None
     config = build_config(model_args, info, width, commit)
     processor, clips = clips_of(
         model_args.num_frames, classifiers.frame_size(config), **classifiers.colours(weights, commit)
@@ -81,10 +85,8 @@ def build_video_stream_trainer(
     set_seed(training.seed)
     if training.init_from:
         model = starting_weights.read(network(stream)[1], Path(training.init_from), config)
-    elif stream in OURS:
-        model = network(stream)[1](config)
     else:
-        model = classifiers.first_weights(config, weights, commit, model_args.attn_implementation)
+        model = first_network(stream, config, weights, commit, model_args.attn_implementation)
     if stream not in OURS:
         classifiers.prepare(model, width)
     trainer = StreamTrainer(
@@ -106,6 +108,17 @@ def network(stream: str) -> tuple[Any, Any]:
     return OURS[stream] if stream in OURS else classifiers.classes(stream)
 
 
+def first_network(stream: str, config: Any, weights: str | None, commit: str | None, attention: str) -> Any:
+    """The network at the start of training: on published weights, for TSM an image classifier's, or from nothing."""
+    if stream not in OURS:
+        return classifiers.first_weights(config, weights, commit, attention)
+    model = OURS[stream][1](config)
+    if weights:
+        images = classifiers.read(ResNetModel, weights, commit, config=model.resnet.config)
+        model.resnet.load_state_dict(images.state_dict())
+    return model
+
+
 def build_config(args: ModelArguments, info: DatasetInfo, semantic_dim: int, commit: str | None = None) -> Any:
     """Configuration of a stream's network for a data set.
 
@@ -123,6 +136,9 @@ def build_config(args: ModelArguments, info: DatasetInfo, semantic_dim: int, com
                 "leave it out; stream_config has the network's own fields"
             )
         return classifiers.build_config(stream, settings, args.num_frames, info.names, args.stream_weights, commit)
+    if args.stream_weights:
+        resnet = ResNetConfig.from_pretrained(args.stream_weights, revision=commit)
+        settings = {name: getattr(resnet, name) for name in RESNET_FIELDS} | settings
     return config_class(
         num_frames=args.num_frames,
         dropout=args.classifier_dropout,

@@ -28,12 +28,12 @@ def classes(stream: str) -> tuple[Any, Any]:
     return config_class, MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING[config_class]
 
 
-def find(weights: str, stream: str) -> str | None:
+def find(weights: str, kind: str) -> str | None:
     """Looks at published weights before anything is read of them.
 
     Args:
         weights: A repository of the Hub, or a folder.
-        stream: The model type that the recipe names.
+        kind: The model type that they have to be of.
 
     Returns:
         The commit of the repository; `None` for a folder.
@@ -49,10 +49,10 @@ def find(weights: str, stream: str) -> str | None:
             f"stream_weights is {weights!r}, and no config.json is found there: {str(error).splitlines()[0]}. Give "
             "the name of a repository of the Hub, or a folder that save_pretrained wrote"
         ) from error
-    if found.get("model_type") != stream:
+    if found.get("model_type") != kind:
         raise ValueError(
-            f"stream_weights {weights} are of the type {found.get('model_type')!r} and stream is {stream!r}: make "
-            "them equal"
+            f"stream_weights {weights} are of the type {found.get('model_type')!r}, and this stream takes {kind!r}: "
+            "name other weights, or another stream"
         )
     return None if Path(weights).is_dir() else found.get("_commit_hash")
 
@@ -122,19 +122,35 @@ def first_weights(config: Any, weights: str | None, commit: str | None, attentio
     model_class = classes(config.model_type)[1]
     attention = attention if model_class._supports_sdpa else "eager"
     if weights is None:
-        model = model_class._from_config(config, attn_implementation=attention)
-    else:
-        model, found = model_class.from_pretrained(
-            weights, config=config, revision=commit, attn_implementation=attention, dtype=torch.float32,
-            use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True,
-        )  # fmt: skip
-        missing = [name for name in found["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
-        other = [row[0] for row in found["mismatched_keys"] if not row[0].startswith("classifier.")]
-        if missing or other:
-            raise ValueError(
-                f"stream_weights {weights} do not fit: {sorted(missing + other)[0]} is missing there or has another "
-                f"shape ({len(missing) + len(other)} such). num_frames and stream_config must describe these weights"
-            )
+        return model_class._from_config(config, attn_implementation=attention)
+    return read(model_class, weights, commit, config=config, attn_implementation=attention)
+
+
+def read(model_class: Any, weights: str, commit: str | None, **options: Any) -> Any:
+    """A network of transformers on published weights; of its parts only the head may be new.
+
+    Args:
+        model_class: The network's class.
+        weights: A repository of the Hub, or a folder; safetensors only.
+        commit: The repository's commit.
+        **options: As for `from_pretrained`.
+
+    Raises:
+        ValueError: The weights do not fit into the network.
+        OSError: They cannot be read.
+    """
+    model, found = model_class.from_pretrained(
+        weights, revision=commit, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
+        output_loading_info=True, **options,
+    )  # fmt: skip
+    whole = not hasattr(model, "classifier")  # then all of it has to be there
+    missing = [name for name in found["missing_keys"] if whole or name.startswith(f"{model.base_model_prefix}.")]
+    other = [row[0] for row in found["mismatched_keys"] if not row[0].startswith("classifier.")]
+    if missing or other:
+        raise ValueError(
+            f"stream_weights {weights} do not fit: {sorted(missing + other)[0]} is missing there or has another "
+            f"shape ({len(missing) + len(other)} such). num_frames and stream_config must describe these weights"
+        )
     return model
 
 
@@ -149,7 +165,7 @@ def prepare(model: Any, semantic_dim: int) -> None:
         model.base_model.predictor.requires_grad_(False)
     if semantic_dim:
         SemanticHead(model, semantic_dim)
-    # By default some parameters are saved under the names of their publication, e.g. VideoMAE's biases. from_pretrained
+    # By default some parameters are saved under the names of their publication, as VideoMAE's biases. from_pretrained
     # knows these; transformers' Trainer does not, and leaves such parameters as they are when it goes on from a
     # checkpoint or ends with the best one, without a word (seen in 5.23).
     model.save_pretrained = partial(model.save_pretrained, save_original_format=False)

@@ -1,0 +1,1 @@
+"""Published methods that FG-SGL is compared with, one file each."""
