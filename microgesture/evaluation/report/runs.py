@@ -46,9 +46,14 @@ class Run:
         return self.record["arguments"].get(name, self.record["recipe_fields"].get(name, default))
 
     @property
+    def stream(self) -> str | None:
+        """The stream that was trained, `None` for FG-SGL."""
+        return self.record.get("stream")
+
+    @property
     def components(self) -> Components | None:
-        """Which row of Tables II and III it is, `None` for a control."""
-        if any(self.setting(name, usual) != usual for name, usual in PLAIN.items()):
+        """Which row of Tables II and III it is, `None` for a control or a stream."""
+        if self.stream or any(self.setting(name, usual) != usual for name, usual in PLAIN.items()):
             return None
         fg_sa, cp_a, ml_co = (bool(self.setting(name, True)) for name in ("fg_sa", "cp_a", "ml_co"))
         told = str((self.record.get("sentences") or {}).get("text") or self.setting("fg_text", "fine"))
