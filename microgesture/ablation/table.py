@@ -14,8 +14,9 @@ from microgesture.ablation.plan import Plan, Row
 from microgesture.ablation.runs import Run
 from microgesture.ablation.search import RESULT
 from microgesture.data.clips import write_text
-from microgesture.evaluation.comparison import MIN_SUBJECTS, compare, holm
+from microgesture.evaluation.comparison import MIN_SUBJECTS, holm
 from microgesture.evaluation.metrics import classification_metrics
+from microgesture.evaluation.results import compare_runs
 from microgesture.evaluation.score_file import Scores, same_clips, scores_of
 from microgesture.run_record import RECORD_FILE
 
@@ -180,11 +181,8 @@ def _compared(
     shared = [seed for seed in seeds if (plan.reference, seed) in scores]
     if row.name == plan.reference or not shared:
         return None
-    whole, other = (
-        np.stack([scores[name, seed].logits.argmax(1) for seed in shared]) for name in (plan.reference, row.name)
-    )
-    clips = scores[row.name, shared[0]]
-    return {"seeds": shared} | compare(whole, other, clips.labels, clips.subjects, plan.primary_metric)
+    whole, other = ([scores[name, seed] for seed in shared] for name in (plan.reference, row.name))
+    return {"seeds": shared} | compare_runs(whole, other, plan.primary_metric)
 
 
 # ---- as Markdown ---------------------------------------------------------------------------------------------------
