@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from microgesture.arguments import read_recipe
 from microgesture.data.clips import write_text
+from microgesture.recipes import read_recipe
 
 RECORD_FILE = "metrics.json"
 RECORDED_ARGUMENTS = (
