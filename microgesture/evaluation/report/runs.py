@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,14 @@ class Run:
         Raises:
             ValueError: They cannot be read, or were made with other weights than lie there now.
         """
-        path = score_path(self.folder, split)
-        if not path.is_file():
-            return None
+        return self._scores.get(split)
+
+    @cached_property
+    def _scores(self) -> dict[str, Scores]:
+        """Those that were kept; read once, because the whole weights are read to see whether they belong to them."""
         weights = any(self.folder.glob("model*.safetensors"))
-        return scores_of(self.folder, split) if weights else Scores.read(path)
+        paths = {split: path for split in self.results if (path := score_path(self.folder, split)).is_file()}
+        return {s: scores_of(self.folder, s) if weights else Scores.read(path) for s, path in paths.items()}
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
