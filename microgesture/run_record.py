@@ -106,6 +106,12 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
     return dict(json.loads(text))
 
 
+def read_run_record(folder: Path) -> dict[str, Any]:
+    """The record of the run that made a checkpoint; empty where it has none."""
+    path = folder / RECORD_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
 def recipe_fields(recipe: Path) -> dict[str, Any]:
     """The recipe without the folders of this machine, which are nobody else's business."""
     fields = read_recipe(recipe)
