@@ -18,10 +18,10 @@ import train_fgsgl
 pytest.importorskip("matplotlib", reason="the report is drawn by matplotlib: pip install fgsgl[report]")
 
 from microgesture import cli
-from microgesture.evaluation.report.page import Table
+from microgesture.evaluation.report.page import Table, Text
 from microgesture.evaluation.report.paper_tables import paper_tables
 from microgesture.evaluation.report.runs import read_runs
-from microgesture.evaluation.report.write import write_report
+from microgesture.evaluation.report.write import report_blocks, write_report
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +171,23 @@ def test_only_seeds_are_taken_together_and_a_leak_stands_in_no_table_of_the_pape
     assert " ± " in full[0].text
     assert full[1].text == f"{100 * correct[3] / 8:.2f} ({correct[3]}/8)"
     assert (without[0].text, without[1]) == (f"{100 * correct[2] / 8:.2f} ({correct[2]}/8)", "–")
+
+
+def test_a_stream_is_called_one_and_stands_in_no_table_of_the_paper(hostile, tmp_path) -> None:
+    folder = write_run(tmp_path / "skeleton", hostile)
+    about, result = (json.loads((folder / name).read_text()) for name in ("metrics.json", "eval_test.json"))
+    (folder / "metrics.json").write_text(json.dumps(about | {"stream": "skeleton"}))
+    result |= {"model": "skeleton stream", "transductive": True, "baselines": {"majority class": result["metrics"]}}
+    (folder / "eval_test.json").write_text(json.dumps(result))
+    runs = read_runs([folder])
+    blocks = report_blocks(runs, [])
+    tables = {block.caption: block.rows for block in blocks if isinstance(block, Table)}
+    beside = tables["Beside simple baselines on the same clips"]
+    assert [row[0] for row in beside] == ["skeleton stream", "majority class"]
+    said = [block.text for block in blocks if isinstance(block, Text)]
+    assert "No run here was evaluated on a test split as a row of these tables." in said
+    assert "A skeleton stream, which reads keypoints: no row of the paper's tables." in said
+    assert [text for text in said if text.startswith("Transductive: this checkpoint was adapted to these very clips")]
 
 
 def test_what_cannot_be_reported_is_said(reported, hostile, tiny_dataset, tmp_path, capsys) -> None:
