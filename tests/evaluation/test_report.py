@@ -240,6 +240,23 @@ def test_an_ablation_has_its_table_its_picture_and_a_column_beside_the_paper(tmp
     )
 
 
+def test_people_too_few_for_an_interval_stand_one_by_one(tmp_path) -> None:
+    folder = write_ablation(tmp_path / "tables", people=6)
+    full, class_level, _ = json.loads((folder / "ablation.json").read_text())["rows"]
+    write_report([folder], tmp_path / "out")
+    markdown = (tmp_path / "out" / "report.md").read_text("utf-8").replace("\\", "")
+    assert "(too few people)" in markdown
+    assert "| Row | 0, of 4 | 1, of 4 | 2, of 4 | 3, of 4 | 4, of 4 | 5, of 4 |" in markdown
+    of_full, of_other = (row["per_subject"]["5"]["correct"] for row in (full, class_level))
+    assert class_level["compared"]["per_subject"]["5"]["difference"] == (sum(of_other) - sum(of_full)) / 8
+    difference = f"{100 * (sum(of_other) - sum(of_full)) / 8:+.1f}".replace("-", "−")
+    cells = next(line for line in markdown.splitlines() if re.match(r"\| class_level_text( \| [^|]*\)){6} \|$", line))
+    assert cells.endswith(f"| {sum(of_other) / 2:.1f} ({difference}) |")
+    write_ablation(tmp_path / "many")
+    write_report([tmp_path / "many"], tmp_path / "out2")
+    assert "| Row | 0, of 4 |" not in (tmp_path / "out2" / "report.md").read_text("utf-8")
+
+
 def test_a_run_as_training_and_evaluation_leave_it(tiny_arguments, tiny_dataset, tmp_path) -> None:
     train_fgsgl.main(tiny_arguments)
     evaluate_fgsgl.main([str(tmp_path / "out"), str(tiny_dataset), "--cache_dir", str(tmp_path / "cache")])
