@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from microgesture.arguments import read_recipe
 from microgesture.data.clips import write_text
+from microgesture.recipes import read_recipe
 
 RECORD_FILE = "metrics.json"
 RECORDED_ARGUMENTS = (
@@ -104,6 +104,12 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     write_text(output / RECORD_FILE, text)
     return dict(json.loads(text))
+
+
+def read_run_record(folder: Path) -> dict[str, Any]:
+    """The record of the run that made a checkpoint; empty where it has none."""
+    path = folder / RECORD_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def recipe_fields(recipe: Path) -> dict[str, Any]:
