@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from microgesture.arguments import read_recipe
 from microgesture.data.clips import write_text
+from microgesture.recipes import read_recipe
 
 RECORD_FILE = "metrics.json"
 RECORDED_ARGUMENTS = (
@@ -106,6 +106,12 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
     return dict(json.loads(text))
 
 
+def read_run_record(folder: Path) -> dict[str, Any]:
+    """The record of the run that made a checkpoint; empty where it has none."""
+    path = folder / RECORD_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
 def recipe_fields(recipe: Path) -> dict[str, Any]:
     """The recipe without the folders of this machine, which are nobody else's business."""
     return _without_folders(read_recipe(recipe))
@@ -132,9 +138,9 @@ def run_arguments(model_args: Any, data_args: Any, training: Any) -> dict[str, A
 
 
 def _without_folders(fields: dict[str, Any]) -> dict[str, Any]:
-    backbone = fields.get("backbone")
-    if backbone and Path(backbone).expanduser().is_dir():
-        fields = fields | {"backbone": Path(backbone).name}
+    for name in ("backbone", "stream_weights"):
+        if fields.get(name) and Path(fields[name]).expanduser().is_dir():
+            fields = fields | {name: Path(fields[name]).name}
     return {
         name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
         for name, value in fields.items()

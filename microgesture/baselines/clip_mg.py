@@ -19,7 +19,6 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers import initialization as init
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -49,7 +48,6 @@ class ClipMGConfig(PreTrainedConfig):
     model_type = "microgesture_clip_mg"
     sub_configs_defaults: ClassVar[dict] = {"vision_config": CLIPVisionConfig}
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["semantic_embeds", "pooled", "gate"]
-    colours: ClassVar[dict[str, list[float]]] = {"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD}
 
     vision_config: dict | PreTrainedConfig | None = None
     layout: str = ""
@@ -73,11 +71,6 @@ class ClipMGConfig(PreTrainedConfig):
             "AutoModel": "clip_mg.ClipMGForVideoClassification",
             "AutoModelForVideoClassification": "clip_mg.ClipMGForVideoClassification",
         }
-
-    @classmethod
-    def published(cls, clip: str, revision: str | None = None) -> dict[str, Any]:
-        """What the vision encoder of a published CLIP is, a repository of the Hub or a folder."""
-        return dict(CLIPVisionConfig.from_pretrained(clip, revision=revision).to_dict())
 
     @property
     def image_size(self) -> int:
@@ -233,23 +226,6 @@ class ClipMGForVideoClassification(PreTrainedModel):
         self.classifier = nn.Linear(E, config.num_labels)
         self.semantic = nn.Linear(E, config.semantic_dim) if config.semantic_dim else None
         self.post_init()
-
-    @classmethod
-    def from_clip(cls, clip: str, config: ClipMGConfig, revision: str | None = None) -> ClipMGForVideoClassification:
-        """The network on published weights of CLIP's vision model, the rest from nothing.
-
-        Args:
-            clip: A repository of the Hub, e.g. `openai/clip-vit-base-patch16`, or a folder.
-            config: What the network is; its `vision_config` gives way to the published one.
-            revision: Branch, tag or commit.
-
-        Raises:
-            OSError: There is no such repository or folder, or the Hub cannot be reached.
-        """
-        vision = CLIPVisionModel.from_pretrained(clip, revision=revision, dtype=torch.float32, use_safetensors=True)
-        model = cls(cls.config_class(**config.to_dict() | {"vision_config": vision.config.to_dict()}))
-        model.vision.load_state_dict(vision.state_dict())
-        return model
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -123,7 +123,9 @@ def about_run(
     sentences: dict[str, Any],
 ) -> dict[str, Any]:
     """What the run's record says of data, parameters and sentences."""
-    total = sum(p.numel() for p in trainer.model.parameters())
+    counts = dict.fromkeys((True, False), 0)
+    for parameter in trainer.model.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
     parts = (f"{model_args.stream} network", "all")
     return {
         "stream": model_args.stream,
@@ -134,7 +136,7 @@ def about_run(
         "official_overlap": info.official_overlap,
         **about_data(Path(data_args.dataset_dir)),
         "sentences": sentences,
-        "parameters": [{"part": part, "trained": total, "frozen": 0} for part in parts],
+        "parameters": [{"part": part, "trained": counts[True], "frozen": counts[False]} for part in parts],
     }
 
 

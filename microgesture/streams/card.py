@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
+from microgesture.arguments import VIDEO_CLASSIFIERS
 
 _LOAD = """\
 ```python
@@ -86,7 +86,9 @@ TITLE = (
 def stream_name(config: dict) -> str | None:
     """The stream whose configuration this is, e.g. `skeleton` or `videomae`; `None` for FG-SGL."""
     kind = str(config.get("model_type"))
-    return kind.removeprefix("microgesture_") if kind.startswith("microgesture_") or kind in CLASSIFIERS else None
+    return (
+        kind.removeprefix("microgesture_") if kind.startswith("microgesture_") or kind in VIDEO_CLASSIFIERS else None
+    )
 
 
 def reads_video(config: dict) -> bool:
@@ -100,7 +102,7 @@ def load(config: dict[str, Any]) -> str:
         return _LOAD
     if "joints" in config:
         return _LOAD_BOTH
-    ours = config["model_type"] not in CLASSIFIERS
+    ours = config["model_type"] not in VIDEO_CLASSIFIERS
     return _LOAD_VIDEO.replace("{trust}", ", trust_remote_code=True" if ours else "")
 
 

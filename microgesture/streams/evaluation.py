@@ -22,9 +22,10 @@ from microgesture.evaluation.score_file import Scores, score_path, scores_of, we
 from microgesture.run_record import RECORD_FILE
 from microgesture.streams.adaptation_data import check_one_kind, transductive
 from microgesture.streams.build import STREAMS
+from microgesture.streams.card import stream_name
 from microgesture.streams.keypoint_clips import KeypointDataset
 from microgesture.streams.posed_clips import Probe, with_points
-from microgesture.streams.rgb.build import VIDEO_STREAMS
+from microgesture.streams.rgb.build import VIDEO_STREAMS, network
 
 BASELINE_FRAMES = 16
 
@@ -52,8 +53,7 @@ def stream_of(checkpoint: Path) -> str | None:
     """The stream that a checkpoint's configuration names; `None` for FG-SGL."""
     path = checkpoint / "config.json"
     kind = json.loads(path.read_text(encoding="utf-8")).get("model_type") if path.is_file() else None
-    known = {name: row[0].model_type for name, row in (STREAMS | VIDEO_STREAMS).items()}
-    return next((name for name, model_type in known.items() if model_type == kind), None)
+    return stream_name({"model_type": kind})
 
 
 def evaluate_stream(
@@ -102,7 +102,7 @@ def evaluate_stream(
     check_one_kind([checkpoint, *others], split)
     to_compare = {str(other): scores_of(other, split) for other in others}
     on_video = name in VIDEO_STREAMS
-    model_class = (VIDEO_STREAMS if on_video else STREAMS)[name][1]
+    model_class = network(name)[1] if on_video else STREAMS[name][1]
     model = model_class.from_pretrained(checkpoint).eval().to(state.device)
     known = [model.config.id2label[number] for number in range(model.config.num_labels)]
     if known != info.names:

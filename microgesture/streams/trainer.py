@@ -8,6 +8,7 @@ import torch
 
 from microgesture.losses.orthogonal import orthogonal_semantic_loss, semantic_embedding_loss
 from microgesture.negatives import StepShare
+from microgesture.streams.rgb.classifiers import finish
 from microgesture.trainer import FGSGLTrainer
 
 
@@ -28,6 +29,12 @@ class StreamTrainer(FGSGLTrainer):
         """Weights of this run's terms: the same from the first step to the last."""
         sem = {"sem": self.args.lambda_semantic} if self.args.semantic_loss != "none" else {}
         return {"cls": 1.0} | sem
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; afterwards a network of transformers is as ordinary as it was before."""
+        result = super().train(*args, **kwargs)
+        finish(self.model)
+        return result
 
     def _forward(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Any:
         name = self.model.main_input_name  # also where `model` is wrapped

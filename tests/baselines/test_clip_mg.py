@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPModel
 
 import evaluate_fgsgl
 import train_fgsgl
-from microgesture import cli
+from microgesture import arguments, cli
 from microgesture.baselines.clip_mg import ClipMGConfig, ClipMGForVideoClassification, points_of_frames
 from microgesture.data import augment, load
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, collate
@@ -192,15 +192,19 @@ def test_every_parameter_gets_a_gradient() -> None:
     assert [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())] == []
 
 
-def test_published_weights_are_taken_over_whole(tmp_path) -> None:
+def test_published_weights_are_taken_over_whole(posed, tmp_path) -> None:
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     clip = CLIPModel(CLIPConfig(vision_config=TINY, text_config=text, projection_dim=8))
-    clip.save_pretrained(tmp_path)
-    config = ClipMGConfig(vision_config=ClipMGConfig.published(str(tmp_path)), joints=["a"], **SMALL)
-    model = ClipMGForVideoClassification.from_clip(str(tmp_path), config)
-    assert model.config.image_size == 32
+    clip.save_pretrained(tmp_path / "clip")
+    colours = {"image_mean": [0.4, 0.4, 0.4], "image_std": [0.2, 0.2, 0.2]}
+    (tmp_path / "clip" / "preprocessor_config.json").write_text(json.dumps(colours))
+    argv = command(posed, tmp_path, stream_weights=str(tmp_path / "clip"), stream_config=SMALL)
+    model_args, data_args, training, _ = arguments.parse(argv)
+    trainer = train_fgsgl.build_trainer(model_args, data_args, training)[0]
+    assert trainer.model.config.image_size == 32
+    assert trainer.processing_class.image_mean == colours["image_mean"]
     theirs = dict(clip.vision_model.named_parameters())
-    ours = dict(model.vision.named_parameters())
+    ours = dict(trainer.model.vision.named_parameters())
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 

@@ -7,18 +7,51 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import (
+    ResNetConfig,
+    ResNetForImageClassification,
+    VideoMAEConfig,
+    VideoMAEForPreTraining,
+    VideoMAEForVideoClassification,
+    VideoMAEModel,
+)
 
 import evaluate_fgsgl
 import train_fgsgl
 from microgesture import arguments
+from microgesture.data.clip_dataset import collate
 from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.streams.rgb.configuration_r2plus1d import R2Plus1DConfig
 from microgesture.streams.rgb.modeling_r2plus1d import R2Plus1DForVideoClassification, middle_channels
+from processing_fgsgl import FGSGLProcessor
 
-STREAMS = {"r2plus1d": {"image_size": 16, "stem_channels": 6, "widths": [8, 16], "depths": [1, 1]}}
+STREAMS = {
+    "r2plus1d": {"image_size": 16, "stem_channels": 6, "widths": [8, 16], "depths": [1, 1]},
+    "tsm": {
+        "image_size": 32, "embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 2], "layer_type": "basic",
+    },
+    "videomae": {
+        "image_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 32,
+    },
+    "timesformer": {
+        "image_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 32,
+    },
+    "vivit": {
+        "image_size": 16, "tubelet_size": [2, 8, 8], "hidden_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 32,
+    },
+    "vjepa2": {
+        "crop_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "mlp_ratio": 2, "num_pooler_layers": 1, "pred_hidden_size": 16, "pred_num_attention_heads": 2,
+        "pred_num_hidden_layers": 1, "pred_num_mask_tokens": 1,
+    },
+}  # fmt: skip
 
 
-def command(data: Path, folder: Path, stream: str, **fields) -> list[str]:
+def command(data: Path, folder: Path, stream: str, /, **fields) -> list[str]:
     recipe = folder / f"{stream}.yaml"
     fields = {
         "stream": stream, "stream_config": STREAMS[stream], "dataset_dir": str(data), "num_frames": 4,
@@ -108,3 +141,134 @@ def test_r2plus1d_sees_the_order_of_frames_and_takes_any_number_and_size() -> No
 def test_r2plus1d_configurations_that_cannot_be(fields, message) -> None:
     with pytest.raises(ValueError, match=message):
         R2Plus1DConfig(**fields)
+
+
+# ---- transformers' own classifiers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", arguments.VIDEO_CLASSIFIERS)
+def test_every_classifier_of_transformers_trains_all_that_is_not_frozen(tiny_dataset, tmp_path, stream) -> None:
+    trainer = build(command(tiny_dataset, tmp_path, stream, semantic_loss="orthogonal", augment=False))
+    batch = collate([trainer.train_dataset[i] for i in range(8)])
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    batch = trainer.get_batch_samples(iter([batch]), 1, trainer.args.device)[0][0]
+    trainer.compute_loss(trainer.model, batch).backward()
+    without = [n for n, p in trainer.model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    assert trainer._window["sem"] > 0
+    trainer.model.eval()
+    with torch.no_grad():
+        out = trainer._forward(trainer.model, batch)
+    assert out.logits.shape == (8, 4)
+    assert "semantic_embeds" not in out
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    """Tiny VideoMAE weights as they are published: of the pretraining network, with the colours that they expect."""
+    folder = tmp_path_factory.mktemp("videomae")
+    torch.manual_seed(3)
+    fields = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
+    config = VideoMAEConfig(**STREAMS["videomae"], **fields, num_frames=8)
+    VideoMAEForPreTraining(config).save_pretrained(folder)
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "size": {"shortest_edge": 16}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(colours))
+    return folder
+
+
+def test_a_run_on_published_weights_leaves_an_ordinary_checkpoint_of_transformers(
+    pretrained, tiny_dataset, tmp_path, capsys
+) -> None:
+    argv = command(
+        tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(pretrained), semantic_loss="plain"
+    )
+    trainer = build(argv)
+    published = VideoMAEModel.from_pretrained(pretrained).state_dict()
+    for name, value in trainer.model.videomae.state_dict().items():
+        torch.testing.assert_close(value, published[name])
+    assert trainer.processing_class.image_mean == [0.5, 0.4, 0.3]
+    assert trainer.model.config.num_frames == 4
+    train_fgsgl.main(argv)
+    out = tmp_path / "out"
+    assert not [name for name in load_file(out / "model.safetensors") if "semantic" in name]
+    text = (out / "config.json").read_text() + (out / "metrics.json").read_text() + (out / "README.md").read_text()
+    assert str(tmp_path) not in text.replace(str(tiny_dataset), "")
+    assert str(pretrained) not in text
+    assert "transformers' `videomae`" in text
+    assert "auto_map" not in json.loads((out / "config.json").read_text())
+    model, found = VideoMAEForVideoClassification.from_pretrained(out, output_loading_info=True)
+    assert not any(found.values()), found
+    evaluate_fgsgl.main([str(out), str(tiny_dataset), "--cache_dir", str(tmp_path / "cache")])
+    assert "videomae stream" in capsys.readouterr().out
+    scores = Scores.read(score_path(out, "test"))
+    files = sorted((tiny_dataset / "test" / "clips").glob("*.mp4"))
+    pixels = FGSGLProcessor.from_pretrained(out)([str(path) for path in files])["pixel_values"]
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(pixels).logits, torch.from_numpy(scores.logits), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_with_a_semantic_loss_goes_on_as_if_it_never_stopped(tiny_dataset, tmp_path) -> None:
+    weights = {}
+    for name, epochs in (("whole", [2]), ("halves", [1, 2])):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, last in enumerate(epochs):
+            argv = command(
+                tiny_dataset, folder, "videomae", lr_scheduler_type="constant", num_train_epochs=last,
+                semantic_loss="orthogonal", cache_dir=str(tmp_path / "cache"),
+            )  # fmt: skip
+            train_fgsgl.main([*argv, *(["--resume", "true"] if number else [])])
+        checkpoints = sorted(folder.glob("out/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+        weights[name] = load_file(checkpoints[-1] / "model.safetensors")
+    assert {"semantic.weight", "semantic.bias"} <= set(weights["whole"])
+    for name, value in weights["whole"].items():
+        assert torch.equal(value, weights["halves"][name]), name
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stream": "timesformer"}, "are of the type 'videomae', and this stream takes 'timesformer'"),
+        ({"stream_config": {"hidden_size": 32}}, "do not fit"),
+        ({"stream_config": {"image_size": 32, "hidden_sise": 4}}, "no field 'hidden_sise'; did you mean hidden_size"),
+        ({"stream_config": {"num_frames": 2}}, "the recipe itself, or the data set, decides it"),
+        ({"classifier_dropout": 0.5}, "a videomae has none before its classifier"),
+        ({"stream": "r2plus1d"}, "there are no published weights for the stream r2plus1d"),
+        ({"stream": None}, "stream_config or stream_weights is given but no stream"),
+    ],
+)
+def test_recipes_that_cannot_be(pretrained, tiny_dataset, tmp_path, fields, message) -> None:
+    fields = {"stream_config": {}, "stream_weights": str(pretrained)} | fields
+    argv = command(tiny_dataset, tmp_path, "videomae", **fields)
+    with pytest.raises(ValueError, match=message):
+        build(argv)
+
+
+def test_weights_that_are_not_there_are_named(tiny_dataset, tmp_path) -> None:
+    argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError, match=r"no config\.json is found there"):
+        build(argv)
+
+
+# ---- TSM ----------------------------------------------------------------------------------------------------------
+
+
+def test_tsm_starts_from_an_image_classifier_and_trains(tiny_dataset, tmp_path) -> None:
+    fields = {name: value for name, value in STREAMS["tsm"].items() if name != "image_size"}
+    torch.manual_seed(1)
+    images = ResNetForImageClassification(ResNetConfig(**fields, num_labels=5))
+    images.save_pretrained(tmp_path / "images")
+    argv = command(
+        tiny_dataset, tmp_path, "tsm", stream_config={"image_size": 32}, stream_weights=str(tmp_path / "images"),
+        classifier_dropout=0.5, semantic_loss="orthogonal", class_balance="square_root",
+    )  # fmt: skip
+    trainer = build(argv)
+    assert trainer.model.config.hidden_sizes == [16, 32]
+    for name, value in images.resnet.state_dict().items():
+        torch.testing.assert_close(trainer.model.resnet.state_dict()[name], value)
+    train_fgsgl.main(argv)
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["stream"] == "tsm"
+    assert {"cls", "sem"} <= set(record["stage_losses"]["stage 2"])
+    assert record["stage_losses"]["stage 2"]["cls"] < 3
