@@ -73,6 +73,9 @@ def networks() -> dict[str, Callable[[], Any]]:
         "heatmap, joints": lambda: heatmap(HeatmapConfig(**tables())),
         "heatmap, joints and limbs": lambda: heatmap(HeatmapConfig(**tables(parts=["joints", "limbs"]))),
         "heatmap of the recipe": lambda: heatmap(HeatmapConfig(**of_recipe("heatmap"))),
+        "the same, with limbs": lambda: heatmap(
+            HeatmapConfig(**of_recipe("heatmap") | {"parts": ["joints", "limbs"]})
+        ),
     }
 
 
