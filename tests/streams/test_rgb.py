@@ -19,7 +19,7 @@ from transformers import (
 
 import evaluate_fgsgl
 import train_fgsgl
-from microgesture import arguments
+from microgesture import arguments, cli
 from microgesture.data.clip_dataset import collate
 from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.streams.rgb.configuration_r2plus1d import R2Plus1DConfig
@@ -70,8 +70,8 @@ def build(argv: list[str]):
 
 def test_r2plus1d_learns_and_leaves_what_fg_sgl_leaves(tiny_dataset, tmp_path, capsys) -> None:
     argv = command(
-        tiny_dataset, tmp_path, "r2plus1d",
-        class_balance="square_root", semantic_loss="orthogonal", num_train_epochs=20, augment=False,
+        tiny_dataset, tmp_path, "r2plus1d", class_balance="square_root", semantic_loss="orthogonal", augment=False,
+        num_train_epochs=20, eval_strategy="steps", eval_steps=30, save_strategy="steps", save_steps=30,
     )  # fmt: skip
     train_fgsgl.main(argv)
     printed, out = capsys.readouterr().out, tmp_path / "out"
@@ -80,7 +80,8 @@ def test_r2plus1d_learns_and_leaves_what_fg_sgl_leaves(tiny_dataset, tmp_path, c
     assert {"cls", "sem"} <= set(record["stage_losses"]["stage 2"])
     assert record["validation"]["correct"] >= 6
     assert "r2plus1d network" in printed
-    evaluate_fgsgl.main([str(out), str(tiny_dataset), "--cache_dir", str(tmp_path / "cache"), "--baselines"])
+    cache = ["--cache_dir", str(tmp_path / "cache")]
+    evaluate_fgsgl.main([str(out), str(tiny_dataset), *cache, "--baselines"])
     printed, result = capsys.readouterr().out, json.loads((out / "eval_test.json").read_text())
     assert result["metrics"]["total"] == 8
     assert result["metrics"]["correct"] >= 6
@@ -88,6 +89,16 @@ def test_r2plus1d_learns_and_leaves_what_fg_sgl_leaves(tiny_dataset, tmp_path, c
         assert text in printed
     scores = Scores.read(score_path(out, "test"))
     assert int((scores.logits.argmax(1) == scores.labels).sum()) == result["metrics"]["correct"]
+    assert cli.main(["predict", str(out), "clip.mp4"]) == 1
+    assert "is a r2plus1d stream, which knows clips only" in capsys.readouterr().err
+    other = tmp_path / "tsm"
+    train_fgsgl.main(command(tiny_dataset, tmp_path, "tsm", output_dir=str(other), augment=False))
+    for checkpoint, split in ((out, "validation"), (other, "validation"), (other, "test")):
+        evaluate_fgsgl.main([str(checkpoint), str(tiny_dataset), "--split", split, *cache])
+    capsys.readouterr()
+    fused = ["fuse", str(out), str(other), "--on", "validation", "--split", "test", "--out", str(tmp_path / "fused")]
+    assert cli.main(fused) == 0
+    assert len(Scores.read(score_path(tmp_path / "fused", "test")).labels) == 8
 
 
 # ---- R(2+1)D -----------------------------------------------------------------------------------------------------
