@@ -256,6 +256,12 @@ def test_recipes_that_cannot_be(pretrained, tiny_dataset, tmp_path, fields, mess
         build(argv)
 
 
+def test_bf16_is_refused_where_its_gradients_are_wrong(tiny_dataset, tmp_path) -> None:
+    with pytest.raises(ValueError, match="convolution over two frames is wrong"):
+        build(command(tiny_dataset, tmp_path, "r2plus1d", bf16=True))
+    assert build(command(tiny_dataset, tmp_path, "tsm", bf16=True)).args.bf16
+
+
 def test_weights_that_are_not_there_are_named(tiny_dataset, tmp_path) -> None:
     argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match=r"no config\.json is found there"):
