@@ -66,8 +66,8 @@ def build_video_stream_trainer(
     """
     if model_args.stream == "r2plus1d" and training.bf16 and training.device.type == "cpu":
         raise ValueError(
-            "bf16 with the stream r2plus1d on a CPU: there, torch's gradient of a convolution over two frames is wrong "
-            "(docs/log.md). Leave bf16 out, or train on a GPU"
+            "bf16 with the stream r2plus1d on a CPU: there, torch's gradient of a convolution over two frames is "
+            "wrong (docs/log.md). Leave bf16 out, or train on a GPU"
         )
     # A stream reads no sentence of a clip, and has no adapters.
     training.fg_sa = training.cp_a = training.ml_co = False
