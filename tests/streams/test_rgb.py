@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
+from hub_server import HubServer, Repo
 from safetensors.torch import load_file
 from transformers import (
     ResNetConfig,
@@ -264,8 +269,39 @@ def test_bf16_is_refused_where_its_gradients_are_wrong(tiny_dataset, tmp_path) -
 
 def test_weights_that_are_not_there_are_named(tiny_dataset, tmp_path) -> None:
     argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(tmp_path / "nothing"))
-    with pytest.raises(FileNotFoundError, match=r"no config\.json is found there"):
+    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
         build(argv)
+
+
+def test_weights_come_by_name_at_one_commit_and_code_of_their_repository_never_runs(
+    pretrained, tiny_dataset, tmp_path
+) -> None:
+    server, commit, marker = HubServer(), "1" * 40, tmp_path / "ran"
+    files = {path.name: path.read_bytes() for path in pretrained.iterdir()}
+    code = {"AutoConfig": "theirs.Config", "AutoModelForVideoClassification": "theirs.Model"}
+    files["config.json"] = json.dumps(json.loads(files["config.json"]) | {"auto_map": code}).encode()
+    files["theirs.py"] = f"open({str(marker)!r}, 'w')".encode()
+    server.repos["models/me/videomae"] = Repo(False, {commit: files}, {"main": commit})
+    argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights="me/videomae")
+    hub = {
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "train_fgsgl.py", *argv], cwd=ROOT, env=os.environ | hub | {"NO_PROXY": "127.0.0.1"},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    server.close()
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["backbone"] == "me/videomae"
+    assert "base_model: me/videomae" in (tmp_path / "out" / "README.md").read_text()
+    assert any("model.safetensors" in request and commit in request for request in server.requests)
+    assert not any("theirs.py" in request for request in server.requests)
+    assert not marker.exists()
+    assert "theirs" not in (tmp_path / "out" / "config.json").read_text()
 
 
 # ---- TSM ----------------------------------------------------------------------------------------------------------
