@@ -46,8 +46,8 @@ def find(weights: str, kind: str) -> str | None:
     theirs = found.config.get("model_type")
     if theirs != kind:
         raise ValueError(
-            f"stream_weights {weights} are of the type {theirs!r}, and this stream takes {kind!r}: name other weights, "
-            "or another stream"
+            f"stream_weights {weights} are of the type {theirs!r}, and this stream takes {kind!r}: name other "
+            "weights, or another stream"
         )
     return found.revision
 
