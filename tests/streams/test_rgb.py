@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
+from hub_server import HubServer, Repo
 from safetensors.torch import load_file
 from transformers import (
     ResNetConfig,
@@ -19,7 +24,7 @@ from transformers import (
 
 import evaluate_fgsgl
 import train_fgsgl
-from microgesture import arguments
+from microgesture import arguments, cli
 from microgesture.data.clip_dataset import collate
 from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.streams.rgb.configuration_r2plus1d import R2Plus1DConfig
@@ -70,8 +75,8 @@ def build(argv: list[str]):
 
 def test_r2plus1d_learns_and_leaves_what_fg_sgl_leaves(tiny_dataset, tmp_path, capsys) -> None:
     argv = command(
-        tiny_dataset, tmp_path, "r2plus1d",
-        class_balance="square_root", semantic_loss="orthogonal", num_train_epochs=20, augment=False,
+        tiny_dataset, tmp_path, "r2plus1d", class_balance="square_root", semantic_loss="orthogonal", augment=False,
+        num_train_epochs=20, eval_strategy="steps", eval_steps=30, save_strategy="steps", save_steps=30,
     )  # fmt: skip
     train_fgsgl.main(argv)
     printed, out = capsys.readouterr().out, tmp_path / "out"
@@ -80,7 +85,8 @@ def test_r2plus1d_learns_and_leaves_what_fg_sgl_leaves(tiny_dataset, tmp_path, c
     assert {"cls", "sem"} <= set(record["stage_losses"]["stage 2"])
     assert record["validation"]["correct"] >= 6
     assert "r2plus1d network" in printed
-    evaluate_fgsgl.main([str(out), str(tiny_dataset), "--cache_dir", str(tmp_path / "cache"), "--baselines"])
+    cache = ["--cache_dir", str(tmp_path / "cache")]
+    evaluate_fgsgl.main([str(out), str(tiny_dataset), *cache, "--baselines"])
     printed, result = capsys.readouterr().out, json.loads((out / "eval_test.json").read_text())
     assert result["metrics"]["total"] == 8
     assert result["metrics"]["correct"] >= 6
@@ -88,6 +94,16 @@ def test_r2plus1d_learns_and_leaves_what_fg_sgl_leaves(tiny_dataset, tmp_path, c
         assert text in printed
     scores = Scores.read(score_path(out, "test"))
     assert int((scores.logits.argmax(1) == scores.labels).sum()) == result["metrics"]["correct"]
+    assert cli.main(["predict", str(out), "clip.mp4"]) == 1
+    assert "is a r2plus1d stream, which knows clips only" in capsys.readouterr().err
+    other = tmp_path / "tsm"
+    train_fgsgl.main(command(tiny_dataset, tmp_path, "tsm", output_dir=str(other), augment=False))
+    for checkpoint, split in ((out, "validation"), (other, "validation"), (other, "test")):
+        evaluate_fgsgl.main([str(checkpoint), str(tiny_dataset), "--split", split, *cache])
+    capsys.readouterr()
+    fused = ["fuse", str(out), str(other), "--on", "validation", "--split", "test", "--out", str(tmp_path / "fused")]
+    assert cli.main(fused) == 0
+    assert len(Scores.read(score_path(tmp_path / "fused", "test")).labels) == 8
 
 
 # ---- R(2+1)D -----------------------------------------------------------------------------------------------------
@@ -245,10 +261,47 @@ def test_recipes_that_cannot_be(pretrained, tiny_dataset, tmp_path, fields, mess
         build(argv)
 
 
+def test_bf16_is_refused_where_its_gradients_are_wrong(tiny_dataset, tmp_path) -> None:
+    with pytest.raises(ValueError, match="convolution over two frames is wrong"):
+        build(command(tiny_dataset, tmp_path, "r2plus1d", bf16=True))
+    assert build(command(tiny_dataset, tmp_path, "tsm", bf16=True)).args.bf16
+
+
 def test_weights_that_are_not_there_are_named(tiny_dataset, tmp_path) -> None:
     argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(tmp_path / "nothing"))
-    with pytest.raises(FileNotFoundError, match=r"no config\.json is found there"):
+    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
         build(argv)
+
+
+def test_weights_come_by_name_at_one_commit_and_code_of_their_repository_never_runs(
+    pretrained, tiny_dataset, tmp_path
+) -> None:
+    server, commit, marker = HubServer(), "1" * 40, tmp_path / "ran"
+    files = {path.name: path.read_bytes() for path in pretrained.iterdir()}
+    code = {"AutoConfig": "theirs.Config", "AutoModelForVideoClassification": "theirs.Model"}
+    files["config.json"] = json.dumps(json.loads(files["config.json"]) | {"auto_map": code}).encode()
+    files["theirs.py"] = f"open({str(marker)!r}, 'w')".encode()
+    server.repos["models/me/videomae"] = Repo(False, {commit: files}, {"main": commit})
+    argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights="me/videomae")
+    hub = {
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "train_fgsgl.py", *argv], cwd=ROOT, env=os.environ | hub | {"NO_PROXY": "127.0.0.1"},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    server.close()
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["backbone"] == "me/videomae"
+    assert "base_model: me/videomae" in (tmp_path / "out" / "README.md").read_text()
+    assert any("model.safetensors" in request and commit in request for request in server.requests)
+    assert not any("theirs.py" in request for request in server.requests)
+    assert not marker.exists()
+    assert "theirs" not in (tmp_path / "out" / "config.json").read_text()
 
 
 # ---- TSM ----------------------------------------------------------------------------------------------------------

@@ -67,10 +67,16 @@ def build_video_stream_trainer(
         The trainer, and what the run's record says of parameters and sentences.
 
     Raises:
-        ValueError: No clip of the data set may be mirrored although clips shall be, a clip cannot be read, or
-            `stream_config` names a field that does not exist, or weights do not fit.
+        ValueError: bf16 is asked for where its gradients are wrong; no clip of the data set may be mirrored although
+            clips shall be, or a clip cannot be read; `stream_config` names a field that does not exist, or weights do
+            not fit.
         FileNotFoundError: There are no such weights.
     """
+    if model_args.stream == "r2plus1d" and training.bf16 and training.device.type == "cpu":
+        raise ValueError(
+            "bf16 with the stream r2plus1d on a CPU: there, torch's gradient of a convolution over two frames is "
+            "wrong (docs/log.md). Leave bf16 out, or train on a GPU"
+        )
     # A stream reads no sentence of a clip, and has no adapters.
     training.fg_sa = training.cp_a = training.ml_co = False
     training.vision_tuning = "full"

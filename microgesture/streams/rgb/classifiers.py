@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import cached_file
 
 from microgesture.arguments import VIDEO_CLASSIFIERS
+from microgesture.checkpoint_files import Checkpoint
 
 PREPROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 
@@ -42,19 +42,14 @@ def find(weights: str, kind: str) -> str | None:
         FileNotFoundError: There is no such repository or folder, or the Hub cannot be reached.
         ValueError: They are of another model type.
     """
-    try:
-        found = PreTrainedConfig.get_config_dict(weights)[0]
-    except OSError as error:
-        raise FileNotFoundError(
-            f"stream_weights is {weights!r}, and no config.json is found there: {str(error).splitlines()[0]}. Give "
-            "the name of a repository of the Hub, or a folder that save_pretrained wrote"
-        ) from error
-    if found.get("model_type") != kind:
+    found = Checkpoint.open(weights)
+    theirs = found.config.get("model_type")
+    if theirs != kind:
         raise ValueError(
-            f"stream_weights {weights} are of the type {found.get('model_type')!r}, and this stream takes {kind!r}: "
-            "name other weights, or another stream"
+            f"stream_weights {weights} are of the type {theirs!r}, and this stream takes {kind!r}: name other "
+            "weights, or another stream"
         )
-    return None if Path(weights).is_dir() else found.get("_commit_hash")
+    return found.revision
 
 
 def build_config(
@@ -75,7 +70,10 @@ def build_config(
     fields["label2id"] = {name: number for number, name in enumerate(names)}
     if weights is None:
         return config_class(**fields)
-    return config_class.from_pretrained(weights, revision=commit, **fields)
+    config = config_class.from_pretrained(weights, revision=commit, **fields)
+    for name in ("auto_map", "custom_pipelines"):  # they name code of that repository
+        config.__dict__.pop(name, None)
+    return config
 
 
 def frames_field(config_class: Any) -> str:
@@ -167,7 +165,7 @@ def prepare(model: Any, semantic_dim: int) -> None:
         SemanticHead(model, semantic_dim)
     # By default some parameters are saved under the names of their publication, as VideoMAE's biases. from_pretrained
     # knows these; transformers' Trainer does not, and leaves such parameters as they are when it goes on from a
-    # checkpoint or ends with the best one, without a word (seen in 5.23).
+    # checkpoint or ends with the best one, with a mere warning (seen in 5.23).
     model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
 
 
