@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from microgesture.data.clip_dataset import ClipDataset
 from microgesture.data.keypoints import Layout
 from microgesture.streams.keypoint_clips import COLUMN, layout_of, read_points
 
-Probe = Callable[[str], Any]
+Probe = Callable[[Any], Any]
 """Describes a video file (`video_fgsgl.probe`): its width and height as it is displayed."""
 
 
@@ -45,12 +46,13 @@ class PosedClips(ClipDataset):
         self.pairs = [(a, b) for a, b in config.pairs]
         reader: Any = clips.frames
         T, J = reader.processor.num_frames, len(config.joints)
+        once = cache(probe)  # many clips may be parts of one recording
         self.points = [
-            self._read(folder, name, video["path"], T, J, probe)
+            self._read(folder, name, video["path"] or video["bytes"], T, J, once)
             for name, video in zip(split[COLUMN], split["video"], strict=True)
         ]
 
-    def _read(self, folder: Path, name: str, video: str, T: int, J: int, probe: Probe) -> torch.Tensor:
+    def _read(self, folder: Path, name: str, video: Any, T: int, J: int, probe: Probe) -> torch.Tensor:
         table = torch.from_numpy(read_points(folder, name))
         table = table[0] if table.ndim == 4 else table
         if table.ndim != 3 or table.shape[1] != J:

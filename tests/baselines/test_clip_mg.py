@@ -25,6 +25,8 @@ from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, collate
 from microgesture.data.frame_cache import FrameCache
 from microgesture.data.keypoints import read_layout
 from microgesture.evaluation.score_file import Scores, score_path
+from microgesture.hub.checkpoint import same_answers, whole_checkpoint
+from microgesture.hub.load_back import compare, model_answers
 from microgesture.streams.posed_clips import PosedClips
 from processing_fgsgl import FGSGLProcessor
 from video_fgsgl import probe
@@ -277,6 +279,9 @@ def test_it_learns_is_evaluated_and_fused_and_loads_where_nothing_of_ours_is(pos
     assert "points_of_frames" in card
     assert cli.main(["fuse", *runs, "--on", "validation", "--split", "test", "--out", str(tmp_path / "fused")]) == 0
     assert Scores.read(score_path(tmp_path / "fused", "test")).logits.shape == (8, 4)
+    assert {"clip_mg.py", "processing_fgsgl.py", "video_fgsgl.py"} <= set(whole_checkpoint(out, "me/clip-mg").files)
+    answers = [model_answers({"model": str(out)}) for _ in range(2)]
+    assert "differ by at most 0" in same_answers(compare(*answers), out, "the Hub", False)
     elsewhere(out, tmp_path)
 
 
@@ -287,7 +292,6 @@ def elsewhere(out: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         logits = model(processor(frames)["pixel_values"], points_of_frames(table, 4, 64, 64)[None]).logits
     torch.save({"frames": frames, "table": table, "logits": logits}, out / "clip.pt")
-    assert {"clip_mg.py", "processing_fgsgl.py", "video_fgsgl.py"} <= {path.name for path in out.glob("*.py")}
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONSTARTUP")}
     environment |= {"HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "mod"), "HF_HUB_OFFLINE": "1"}
     (tmp_path / "empty").mkdir()

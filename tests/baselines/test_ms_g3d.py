@@ -17,6 +17,9 @@ from microgesture.baselines.ms_g3d import (
     scale_graphs,
 )
 from microgesture.data.keypoints import read_layout
+from microgesture.hub.checkpoint import same_answers, whole_checkpoint
+from microgesture.hub.load_back import compare, model_answers
+from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
 
 SMALL = {"widths": [6, 12], "scales": 3, "window_scales": 2}
 
@@ -180,6 +183,10 @@ def test_saved_and_read_again_it_gives_the_same_answers(tmp_path) -> None:
     assert {path.name for path in tmp_path.glob("*.py")} == {"ms_g3d.py"}
     again = MSG3DForVideoClassification.from_pretrained(tmp_path)
     torch.testing.assert_close(again(clips()).logits, model(clips()).logits)
+    SkeletonProcessor(joints=model.config.joints, bones=model.config.bones).save_pretrained(tmp_path)
+    assert {"ms_g3d.py", "processing_skeleton.py"} <= set(whole_checkpoint(tmp_path, "me/ms-g3d").files)
+    answers = [model_answers({"model": str(tmp_path)}) for _ in range(2)]
+    assert "differ by at most 0" in same_answers(compare(*answers), tmp_path, "the Hub", False)
 
 
 @pytest.mark.parametrize(
