@@ -53,7 +53,10 @@ class PosedClips(ClipDataset):
         ]
 
     def _read(self, folder: Path, name: str, video: Any, T: int, J: int, probe: Probe) -> torch.Tensor:
-        table = torch.from_numpy(read_points(folder, name))
+        try:
+            table = torch.from_numpy(read_points(folder, name))
+        except ValueError as error:
+            raise ValueError(f"{folder / name}: {error}") from error
         table = table[0] if table.ndim == 4 else table
         if table.ndim != 3 or table.shape[1] != J:
             raise ValueError(f"{folder / name} holds {tuple(table.shape)}; expected (frames, {J} joints, numbers)")
