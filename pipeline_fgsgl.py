@@ -130,8 +130,7 @@ class FGSGLPipeline(Pipeline):
 
     def _described(self, fine_embeds: torch.Tensor, top_k: int) -> dict[str, Any]:
         """Attributes and sentence of one clip from its embedding `(1, E)`."""
-        embeds = fine_embeds.to(self.model.device, self.model.dtype)
-        words = self.model.rank_words(embeds)[0]
+        words = self.model.rank_words(fine_embeds.to(self.model.device))[0]
         ranked = {
             name: [{"label": word, "score": score} for word, score in words.get(name, [])[:top_k]]
             for name in ATTRIBUTES

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from microgesture.data import load
 from microgesture.data.clips import LABELS_FILE, METADATA_FILE, write_text
 from microgesture.data.keypoints import Layout
+from microgesture.streams.adaptation_data import read_rows
 from microgesture.streams.keypoint_clips import COLUMN, layout_of, read_points
 from microgesture.streams.rgb.saliency import SaliencyCrop
 
@@ -58,7 +59,7 @@ def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, open_reco
     labels.pop("keypoints", None)
     for split, rows in data.items():
         layout = layout_of(dataset, split, rows) if COLUMN in rows.column_names and rows[COLUMN][0] else None
-        written = [json.loads(line) for line in (dataset / split / METADATA_FILE).read_text("utf-8").splitlines()]
+        written = read_rows(dataset, split)
         (out / split / "clips").mkdir(parents=True, exist_ok=True)
         for number, row in enumerate(tqdm(written, desc=f"cropping {split}", unit="clip")):
             name = f"clips/{number:06d}.mp4"
