@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import TINY_VISION, moving_square, write_video
+from safetensors import SafetensorError
 
 from configuration_fgsgl import FGSGLConfig
 from microgesture import cli, spotting
@@ -80,6 +82,18 @@ def test_fit_stores_a_head_and_limits_and_spots(recordings, checkpoint, tmp_path
     assert cli.main(list(map(str, argv))) == 0
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()[1:]]
     assert [len(line["segments"]) > 0 for line in lines] == [True, False]
+
+
+def test_a_full_disk_leaves_the_checkpoint_as_it_was(recordings, checkpoint) -> None:
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["model.safetensors"]) // 2, limits[1]))
+    try:
+        with pytest.raises(SafetensorError, match="File too large"):
+            cli.main(["fit-spotting", str(checkpoint), str(recordings)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()} == before
 
 
 def test_a_person_in_two_splits_and_reserved_names_are_refused(recordings, checkpoint, tmp_path, capsys) -> None:
