@@ -36,7 +36,6 @@ from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY, sentence_parts
-from microgesture.data.fingerprint import fingerprint
 from microgesture.data.frame_cache import FrameCache
 from microgesture.data.text_controls import controlled
 from microgesture.distributed import built_whole, whole_weights
@@ -275,15 +274,10 @@ def build_trainer(
     config.training_clips = training_range(data["train"], probe)
     model = build_model(model_args, training, config, info, sem, checkpoint, origin)
     about = {
-        "dataset": info.name,
-        "dataset_version": info.version,
-        "data_fingerprint": fingerprint(folder),
+        **about_data(folder, info),
         "text_encoder": asdict(bank.key),
         # A folder has no revision, and its place is nobody's business.
         **({"backbone": model_args.backbone} if model_args.backbone_revision else {}),
-        **({"leak": True} if info.leak else {}),
-        "official_overlap": info.official_overlap,
-        **about_data(folder),
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }

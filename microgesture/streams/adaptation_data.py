@@ -21,7 +21,8 @@ from typing import Any
 import numpy.typing as npt
 
 from microgesture.annotation.records import read_lines
-from microgesture.data.clips import LABELS_FILE, METADATA_FILE, write_text
+from microgesture.data.clips import LABELS_FILE, METADATA_FILE, DatasetInfo, write_text
+from microgesture.data.fingerprint import fingerprint
 from microgesture.run_record import RECORD_FILE
 from microgesture.streams.pseudo_labels import REJECTED
 
@@ -103,10 +104,17 @@ def _linked(row: dict[str, Any], source: Path, into: Path, below: str = "") -> d
     return moved
 
 
-def about_data(folder: Path) -> dict[str, Any]:
-    """What the record of a run says of a data set that an adaptation made: `{"adaptation": …}`, else nothing."""
+def about_data(folder: Path, info: DatasetInfo) -> dict[str, Any]:
+    """What the record of a run says of its data set: which it is, its warnings, and the adaptation that made it."""
     path = folder / ABOUT_FILE
-    return {"adaptation": json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else {}
+    return {
+        "dataset": info.name,
+        "dataset_version": info.version,
+        "data_fingerprint": fingerprint(folder),
+        **({"leak": True} if info.leak else {}),
+        "official_overlap": info.official_overlap,
+        **({"adaptation": json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else {}),
+    }
 
 
 def seen_splits(dataset: Path, target: str, splits: Sequence[str]) -> list[str]:
