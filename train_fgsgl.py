@@ -40,8 +40,7 @@ from microgesture.data.frame_cache import FrameCache
 from microgesture.data.text_controls import controlled
 from microgesture.distributed import built_whole, whole_weights
 from microgesture.from_scratch import start_tower
-from microgesture.hub.checkpoint import publish, whole_checkpoint
-from microgesture.hub.upload import open_repo
+from microgesture.hub.run import open_run, publish_run
 from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
 from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
@@ -317,29 +316,6 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
             write_model_card(folder, model.config.to_dict(), record)
 
 
-def hub_options(training: FGSGLTrainingArguments) -> dict[str, Any]:
-    """The Trainer's own flags of --push_to_hub, as `microgesture.hub` takes them."""
-    return {"private": training.hub_private_repo, "revision": training.hub_revision, "token": training.hub_token}
-
-
-def push(training: FGSGLTrainingArguments) -> None:
-    """Publishes the complete checkpoint, as `microgesture push` does.
-
-    Raises:
-        SystemExit: It could not be published; the checkpoint is on disk all the same.
-    """
-    output, repo = Path(training.output_dir), str(training.hub_model_id)
-    try:
-        upload = whole_checkpoint(output, repo)
-        print(upload.listing())
-        publish(output, upload, print, **hub_options(training))
-    except (OSError, ValueError) as error:
-        raise SystemExit(
-            f"the run has ended and its checkpoint is whole in {output}, but: {error}. "
-            f"To publish it later: microgesture push {output} {repo}"
-        ) from error
-
-
 def train(trainer: FGSGLTrainer, checkpoint: Path | None) -> bool:
     """Trains; `False` if SIGTERM ended it, and then a checkpoint is written."""
     try:
@@ -368,9 +344,9 @@ def run(
     checkpoint = checkpoints.find(training)
     if training.should_save:
         checkpoints.tidy(Path(training.output_dir))
-    if training.push_to_hub and training.process_index == 0:  # now, and not after hours of training
-        repo = training.hub_model_id or Path(training.output_dir).absolute().name
-        training.hub_model_id = open_repo(repo, **hub_options(training))
+    publishes = training.push_to_hub and training.process_index == 0
+    if publishes:
+        open_run(training)
     trainer, about = build_trainer(model_args, data_args, training, checkpoint)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -380,8 +356,8 @@ def run(
     if not train(trainer, checkpoint):
         raise SystemExit(EXIT_STATUS)
     export(trainer, about, recipe)
-    if training.push_to_hub and training.process_index == 0:
-        push(training)
+    if publishes:
+        publish_run(training, print)
     if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
         print(f"checkpoint: {training.output_dir}")
