@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import TINY_VISION, moving_square, write_video
+from conftest import moving_square, write_video
 from safetensors import SafetensorError
+from tiny_checkpoint import write_checkpoint
 
-from configuration_fgsgl import FGSGLConfig
 from microgesture import cli, spotting
 from microgesture.evaluation.segments import Segment
 from modeling_fgsgl import FGSGLForVideoClassification
-from processing_fgsgl import FGSGLProcessor
 
 NAMES = ("up", "left")
 
@@ -51,16 +49,7 @@ def recordings(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    torch.manual_seed(0)
-    text = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-    config = FGSGLConfig(
-        vision_config=dict(TINY_VISION), text_config=text, num_frames=8, embed_dim=16, temporal_pooling="learned",
-        id2label={0: "moves"},
-    )  # fmt: skip
-    FGSGLForVideoClassification(config).save_pretrained(tmp_path / "checkpoint")
-    FGSGLProcessor(num_frames=8, size=32).save_pretrained(tmp_path / "checkpoint")
-    return tmp_path / "checkpoint"
+    return write_checkpoint(tmp_path / "checkpoint", ("moves",), num_frames=8, temporal_pooling="learned")
 
 
 def test_fit_stores_a_head_and_limits_and_spots(recordings, checkpoint, tmp_path, capsys) -> None:
