@@ -199,12 +199,12 @@ def adapt(args: argparse.Namespace) -> None:
 
 def crop(args: argparse.Namespace) -> None:
     """Makes a data set of clips that are cropped to the hands and the face."""
+    import video_fgsgl
     from microgesture.streams.rgb.cropping import crop_data
     from microgesture.streams.rgb.saliency import SaliencyCrop
-    from video_fgsgl import Recording
 
     how = SaliencyCrop(args.min_size, args.padding, args.smoothing)
-    counts = crop_data(args.folder, args.out, how, args.size, Recording)
+    counts = crop_data(args.folder, args.out, how, args.size, video_fgsgl)
     print(f"{args.out}: " + ", ".join(f"{count} clips in {split}" for split, count in counts.items()))
 
 
