@@ -21,29 +21,11 @@ from transformers.pipelines import PIPELINE_REGISTRY
 try:
     from .configuration_fgsgl import ATTRIBUTES, TASK
     from .explain_fgsgl import Explanation, explain
-    from .spotting_fgsgl import (
-        UNKNOWN,
-        UNKNOWN_ID,
-        Candidate,
-        Windows,
-        background_scores,
-        candidates,
-        scan_whole,
-        segments,
-    )
+    from .spotting_fgsgl import UNKNOWN, UNKNOWN_ID, Candidate, background_scores, candidates, scan_whole, segments
 except ImportError:
     from configuration_fgsgl import ATTRIBUTES, TASK
     from explain_fgsgl import Explanation, explain
-    from spotting_fgsgl import (
-        UNKNOWN,
-        UNKNOWN_ID,
-        Candidate,
-        Windows,
-        background_scores,
-        candidates,
-        scan_whole,
-        segments,
-    )
+    from spotting_fgsgl import UNKNOWN, UNKNOWN_ID, Candidate, background_scores, candidates, scan_whole, segments
 
 Ranked = dict[str, list[dict[str, Any]]]
 
@@ -198,7 +180,7 @@ class FGSGLPipeline(Pipeline):
         options = {"mirrored": mirrored, "threads": threads, "progress": progress}
         options["batch_size"] = batch_size or self._batch_size or 1
 
-        def take(windows: Windows) -> list[Candidate]:
+        def take(windows: Any) -> list[Candidate]:
             return candidates(windows, background_scores(self.model, windows, way), limits["background"])
 
         lengths, hop = settings["window_seconds"], settings["hop"]
