@@ -43,7 +43,7 @@ from microgesture.from_scratch import start_tower
 from microgesture.hub.run import open_run, publish_run
 from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
-from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
+from microgesture.run_record import format_losses, format_parameters, run_arguments, stage_losses, write_run_record
 from microgesture.starting_weights import Origin
 from microgesture.streams.adaptation_data import about_data
 from microgesture.streams.build import build_stream_trainer
@@ -355,7 +355,7 @@ def run(
         print("sentences:", json.dumps(about["sentences"]))
     if not train(trainer, checkpoint):
         raise SystemExit(EXIT_STATUS)
-    export(trainer, about, recipe)
+    export(trainer, about | {"arguments": run_arguments(model_args, data_args, training)}, recipe)
     if publishes:
         publish_run(training, print)
     if training.should_log:

@@ -20,11 +20,11 @@ import numpy as np
 import yaml
 
 from microgesture.ablation.runs import Command, Run
-from microgesture.arguments import read_recipe
 from microgesture.data import load
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.evaluation.calibration import fit_temperature
 from microgesture.evaluation.score_file import Scores, scores_of
+from microgesture.recipes import read_recipe
 from microgesture.streams import fusion
 from microgesture.streams.adaptation_data import seen_splits, write_round
 from microgesture.streams.adaptation_tables import as_text, round_row
