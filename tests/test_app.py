@@ -17,9 +17,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from browser import needs_chromium
 from conftest import ROOT, moving_square, write_video
-from devtools import Chromium
+from devtools import Chromium, needs_chromium
 from tiny_checkpoint import talking, write_checkpoint
 
 from microgesture.cli import load_pipeline
