@@ -145,14 +145,14 @@ def fit_spotting(args: argparse.Namespace) -> None:
     import torch
 
     import spotting_fgsgl
-    from microgesture import spotting
+    from microgesture import checkpoints, spotting
     from microgesture.data.clips import write_text
 
     pipe = load_pipeline(args.checkpoint, torch.device(args.device))
     result = spotting.fit(pipe, spotting_fgsgl, args.recordings, print)
-    # Weights before settings: a checkpoint that is caught in between has weights that nothing asks for.
-    pipe.model.save_pretrained(args.checkpoint)
-    write_text(args.checkpoint / spotting.FILE, json.dumps(result, indent=1) + "\n")
+    with checkpoints.publishing(args.checkpoint) as folder:  # the weights that were trained are not written over
+        pipe.model.save_pretrained(folder)
+        write_text(folder / spotting.FILE, json.dumps(result, indent=1) + "\n")
     print(spotting.report(result))
 
 

@@ -129,12 +129,8 @@ def about_run(
     parts = (f"{model_args.stream} network", "all")
     return {
         "stream": model_args.stream,
-        "dataset": info.name,
-        "dataset_version": info.version,
+        **about_data(Path(data_args.dataset_dir), info),
         **({"text_encoder": asdict(bank.key)} if trainer.targets is not None else {}),
-        **({"leak": True} if info.leak else {}),
-        "official_overlap": info.official_overlap,
-        **about_data(Path(data_args.dataset_dir)),
         "sentences": sentences,
         "parameters": [{"part": part, "trained": counts[True], "frozen": counts[False]} for part in parts],
     }

@@ -58,7 +58,7 @@ def crop(args: argparse.Namespace, reader: Any) -> None:
     from microgesture.streams.rgb.saliency import SaliencyCrop
 
     how = SaliencyCrop(args.min_size, args.padding, args.smoothing)
-    counts = crop_data(args.folder, args.out, how, args.size, reader.Recording)
+    counts = crop_data(args.folder, args.out, how, args.size, reader)
     print(f"{args.out}: " + ", ".join(f"{count} clips in {split}" for split, count in counts.items()))
 
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browser import look_at, needs_chromium
+from devtools import look_at, needs_chromium
 from evaluation.report_runs import HOSTILE, hostile_dataset, write_ablation, write_run
 
 import evaluate_fgsgl
@@ -109,6 +109,7 @@ def test_names_stay_text_in_markdown(reported) -> None:
 def test_a_browser_shows_every_picture_and_has_nothing_to_complain_of(reported, tmp_path) -> None:
     seen = look_at(reported / "report.html", tmp_path)
     assert seen.console == []
+    assert seen.asked_for == set()
     assert seen.title == "FG-SGL: report"
     assert len(seen.pictures) == len(Page((reported / "report.html").read_text("utf-8")).all("img"))
     assert [alt for alt, width in seen.pictures if width == 0] == []

@@ -222,6 +222,9 @@ def test_a_run_on_published_weights_leaves_an_ordinary_checkpoint_of_transformer
     pixels = FGSGLProcessor.from_pretrained(out)([str(path) for path in files])["pixel_values"]
     with torch.no_grad():
         torch.testing.assert_close(model.eval()(pixels).logits, torch.from_numpy(scores.logits), rtol=1e-4, atol=1e-5)
+    again = build([*argv, "--init_from", str(out), "--output_dir", str(tmp_path / "next")]).model.state_dict()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again[name], value)
 
 
 def test_a_run_with_a_semantic_loss_goes_on_as_if_it_never_stopped(tiny_dataset, tmp_path) -> None:
