@@ -9,6 +9,7 @@ from typing import Any
 
 from microgesture.ablation.command import add_options as add_ablate_options
 from microgesture.evaluation.report.command import add_report
+from microgesture.keypoint_commands import add_keypoints
 from microgesture.onnx_export import add_export
 
 
@@ -208,6 +209,14 @@ def crop(args: argparse.Namespace) -> None:
     print(f"{args.out}: " + ", ".join(f"{count} clips in {split}" for split, count in counts.items()))
 
 
+def keypoints(args: argparse.Namespace) -> int:
+    """Finds people's joints in a data set or in videos."""
+    import video_fgsgl
+    from microgesture.keypoint_commands import run_keypoints
+
+    return run_keypoints(args, video_fgsgl)
+
+
 def add_annotate(commands: Any) -> None:
     """The command line of `microgesture annotate`, which gets the video reader from here."""
     from microgesture.annotation import commands as annotate
@@ -344,6 +353,7 @@ def parser() -> argparse.ArgumentParser:
     smaller.add_argument("--padding", type=float, default=0.25, help="added on every side, share of the box (0.25)")
     smaller.add_argument("--smoothing", type=float, default=4.0, help="frames over which a box follows (4)")
     smaller.set_defaults(run=crop)
+    add_keypoints(commands, keypoints)
     add_predict(commands)
     add_coding(commands)
     add_annotate(commands)
