@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from microgesture.data.clips import LABELS_FILE
-
 SOME_FAILED = 3
 
 
@@ -103,6 +101,8 @@ def run_keypoints(args: argparse.Namespace, video: Any) -> int:
 
 def _dataset(args: argparse.Namespace) -> Path | None:
     """The data set that was named; `None` for videos."""
+    from microgesture.data.clips import LABELS_FILE
+
     folders = [Path(source) for source in args.source if (Path(source) / LABELS_FILE).is_file()]
     if not folders:
         if args.out is None:

@@ -22,7 +22,7 @@ def save(model: Any, folder: Path, preparation: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="session")
 def rt_detr(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An RT-DETR that knows three classes."""
+    """An RT-DETR that sees people everywhere."""
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
     torch.manual_seed(0)
@@ -37,27 +37,59 @@ def rt_detr(tmp_path_factory: pytest.TempPathFactory) -> Path:
         anchor_image_size=None,
     )  # fmt: skip
     preparation = NORMAL | {"do_normalize": False, "resample": 2, "size": {"height": 64, "width": 64}}
-    return save(RTDetrForObjectDetection(config), tmp_path_factory.mktemp("rt_detr"), preparation)
+    model = RTDetrForObjectDetection(config)
+    with torch.no_grad():
+        for head in model.model.decoder.class_embed:
+            head.bias.copy_(torch.tensor([1.0, -3.0, -3.0]))
+            head.weight.normal_(0, 0.3)
+    return save(model, tmp_path_factory.mktemp("rt_detr"), preparation)
 
 
-@pytest.fixture(scope="session")
-def yolos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A YOLOS that is sure of its people, and sees them all over the picture."""
+LEFT, RIGHT, WHOLE = (
+    (0.25, 0.5, 0.3, 0.8),
+    (0.75, 0.5, 0.3, 0.9),
+    (0.5, 0.5, 1.0, 1.0),
+)  # middle and size, of a picture
+
+
+def seeing(folder: Path, *boxes: tuple[float, float, float, float]) -> Path:
+    """A YOLOS that sees the same people in every picture: its tokens do not attend to the pixels."""
     from transformers import YolosConfig, YolosForObjectDetection
 
     torch.manual_seed(1)
     config = YolosConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=[32, 32],
-        patch_size=16, num_detection_tokens=4, id2label=NAMES,
+        patch_size=16, num_detection_tokens=len(boxes), id2label=NAMES,
     )  # fmt: skip
-    model = YolosForObjectDetection(config)
+    model = YolosForObjectDetection(config).eval()
     with torch.no_grad():
-        model.class_labels_classifier.layers[-1].bias.copy_(torch.tensor([9.0, 0.0, 0.0, 0.0]))
         model.vit.embeddings.detection_tokens.normal_(0, 2)
-        for layer in model.bbox_predictor.layers:
-            layer.weight.normal_(0, 0.6)
-    preparation = NORMAL | {"size": {"shortest_edge": 40, "longest_edge": 80}, "image_processor_type": "Yolos"}
-    return save(model, tmp_path_factory.mktemp("yolos"), preparation)
+        for name, weight in model.named_parameters():
+            if ".attention.o" in name:
+                weight.zero_()
+        model.class_labels_classifier.layers[-1].bias.copy_(torch.tensor([9.0, 0.0, 0.0, 0.0]))
+        inner: list[torch.Tensor] = []
+        last = model.bbox_predictor.layers[-1]
+        hook = last.register_forward_pre_hook(lambda _, given: inner.append(given[0][0]))
+        model(pixel_values=torch.zeros(1, 3, 32, 32))
+        hook.remove()
+        wanted = torch.logit(torch.tensor(boxes).clamp(1e-4, 1 - 1e-4))
+        last.weight.copy_((torch.linalg.pinv(inner[0]) @ wanted).T)
+        last.bias.zero_()
+    preparation = NORMAL | {"size": {"shortest_edge": 40, "longest_edge": 80}}
+    return save(model, folder, preparation)
+
+
+@pytest.fixture(scope="session")
+def two_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector that sees two people in every picture, the right one larger, and each twice."""
+    return seeing(tmp_path_factory.mktemp("two_people"), LEFT, RIGHT, LEFT, RIGHT)
+
+
+@pytest.fixture(scope="session")
+def one_person(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector that sees one person who fills every picture."""
+    return seeing(tmp_path_factory.mktemp("one_person"), WHOLE)
 
 
 @pytest.fixture(scope="session")

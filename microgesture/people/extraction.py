@@ -43,6 +43,12 @@ class Found:
     points: Array
     weights: Array
 
+    @classmethod
+    def none(cls, joints: int) -> Found:
+        """Nobody."""
+        nothing, numbers = np.empty(0, np.float32), np.empty(0, np.int64)
+        return cls(numbers, numbers, np.empty((0, joints, 3), np.float32), nothing)
+
     def clip(self, frames: Sequence[int], people: int) -> Array:
         """The points of a clip, of those who have the greatest weight in it.
 
@@ -94,37 +100,38 @@ class Extractor:
         """
         tracker, before = Tracker(), -2
         followed: list[int] = []
-        frames, people, points, weights = [], [], [], []
+        rows = [Found.none(self.pose.model.config.num_labels)]
         for chunk in self._chunks(pictures):
             if chunk[0][0] != before + 1:
                 tracker.new_scene()
             before = chunk[-1][0]
-            numbers, tracks = self._tracks(chunk, tracker, followed)
-            followed = numbers
-            images = dict(chunk)
-            for number, (places, boxes, scores) in zip(numbers, tracks, strict=True):
-                frames.append(places)
-                people.append([number] * len(places))
-                points.append(self.pose([images[place] for place in places], boxes))
-                weights.append(area(boxes) * scores)
-        J = self.pose.model.config.num_labels
-        return Found(
-            np.concatenate([*frames, []]).astype(np.int64),
-            np.concatenate([*people, []]).astype(np.int64),
-            np.concatenate([*points, np.empty((0, J, 3), np.float32)]),
-            np.concatenate([*weights, np.empty(0, np.float32)]),
-        )
+            followed, found = self._follow(chunk, tracker, followed)
+            rows += found
+        names = ("frames", "people", "points", "weights")
+        return Found(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))
 
     def _chunks(self, pictures: Iterable[tuple[int, torch.Tensor]]) -> Iterator[list[tuple[int, torch.Tensor]]]:
-        """Neighbouring frames, so many that at least two looks are among them."""
+        """Neighbouring frames, so many that at least two looks are among them; emptied before the next are read."""
         chunk: list[tuple[int, torch.Tensor]] = []
         for place, picture in pictures:
             if chunk and (len(chunk) == max(FRAMES, self.every + 1) or place != chunk[-1][0] + 1):
                 yield chunk
-                chunk = []
+                chunk.clear()
             chunk.append((place, picture))
         if chunk:
             yield chunk
+
+    def _follow(
+        self, chunk: list[tuple[int, torch.Tensor]], tracker: Tracker, followed: Sequence[int]
+    ) -> tuple[list[int], list[Found]]:
+        """Who is followed in these frames, and their joints."""
+        numbers, tracks = self._tracks(chunk, tracker, followed)
+        images, found = dict(chunk), []
+        for number, (frames, boxes, scores) in zip(numbers, tracks, strict=True):
+            points = self.pose([images[frame] for frame in frames], boxes)
+            who = np.full(len(frames), number, np.int64)
+            found.append(Found(np.array(frames, np.int64), who, points, area(boxes) * scores))
+        return numbers, found
 
     def _tracks(
         self, chunk: list[tuple[int, torch.Tensor]], tracker: Tracker, followed: Sequence[int]

@@ -38,8 +38,9 @@ class Tracker:
         numbers = [-1] * len(people.boxes)
         if known and len(people.boxes):
             shared = overlap(people.boxes, np.stack([self._last[number] for number in known]))
+            shared[shared < SAME] = 0
             for row, column in zip(*linear_sum_assignment(-shared), strict=True):
-                if shared[row, column] >= SAME:
+                if shared[row, column] > 0:
                     numbers[row] = known[column]
         for row, number in enumerate(numbers):
             if number < 0:
