@@ -83,7 +83,7 @@ def read_points(folder: Path, name: str, people: int = 1) -> npt.NDArray[np.floa
     if points.ndim != 3 or points.shape[2] not in (2, 3) or points.dtype.kind != "f" or 0 in points.shape:
         raise ValueError(
             f"{name} holds {points.dtype} {points.shape}; expected floating-point numbers (frames, joints, 2 or 3), "
-            "of one person"
+            + ("of one person" if people == 1 else "of one person, or (people, frames, …) of two")
         )
     return np.asarray(points)
 

@@ -107,7 +107,7 @@ def test_what_is_no_detector_of_people_is_refused(two_people, vitpose, tmp_path)
     (tmp_path / "d" / "model.safetensors").rename(tmp_path / "d" / "pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match=r"lacks model\.safetensors; give the folder of a whole checkpoint"):
         PersonDetector.from_pretrained(str(tmp_path / "d"))
-    with pytest.raises(FileNotFoundError, match="the folder ./nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the folder \./nowhere does not exist"):
         checkpoint_folder("./nowhere")
 
 
