@@ -1,7 +1,7 @@
 """From the frames of a video to the joints of those who are seen in it; every frame passes once, a few at a time.
 
 People are looked for in every few frames and are in between on a straight line: the detector costs several times as
-much as the pose network (benchmarks are in docs/paper.md), and a box with its margin holds somebody who moves between
+much as the pose network (docs/paper.md has the figures), and a box with its margin holds somebody who moves between
 two looks. The joints are found in every frame.
 """
 
