@@ -36,7 +36,7 @@ from microgesture.evaluation.results import comparisons, split_results
 from microgesture.evaluation.score_file import Scores, row_names, score_path, scores_of, weights_digest
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
-from microgesture.run_record import RECORD_FILE, format_losses
+from microgesture.run_record import RECORD_FILE, format_losses, read_run_record
 from microgesture.streams.adaptation_data import check_one_kind, transductive
 from microgesture.streams.evaluation import evaluate_stream, stream_of
 from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
@@ -164,7 +164,7 @@ def evaluate(
         result["comparisons"] = comparisons(scores, to_compare)
         for name, row in result["comparisons"].items():
             row["seeds"] = {"first": seed_of(Path(name)), "second": seed_of(checkpoint)}
-        if info.leak or read_record(checkpoint).get("leak"):
+        if info.leak or read_run_record(checkpoint).get("leak"):
             result["leak"] = True
         if transductive(checkpoint, split):
             result["transductive"] = True
@@ -242,7 +242,7 @@ def retrieval_results(
     place = {sentence: column for column, sentence in enumerate(distinct)}
     if not distinct:
         return {"skipped": f"no clip of the split {rows.split} has FG-Text"}
-    written = read_record(checkpoint).get("text_encoder")
+    written = read_run_record(checkpoint).get("text_encoder")
     if written is None:
         return {"skipped": f"the checkpoint has no {RECORD_FILE}, which names its text encoder"}
     key = EncoderKey(**written)
@@ -285,21 +285,15 @@ def baseline_metrics(clips: dict[str, ClipDataset], split: str, names: list[str]
     return {name: classification_metrics(p, test.labels, names) for name, p in predicted.items()}
 
 
-def read_record(checkpoint: Path) -> dict[str, Any]:
-    """The record of the run that made the checkpoint; empty where it has none."""
-    path = checkpoint / RECORD_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
 def seed_of(checkpoint: Path) -> int | None:
     """The seed of the run that made the checkpoint, `None` where nobody wrote it down."""
-    return read_record(checkpoint).get("arguments", {}).get("seed")
+    return read_run_record(checkpoint).get("arguments", {}).get("seed")
 
 
 def report(result: dict[str, Any], checkpoint: Path, details: bool = False) -> str:
     """The result as a short text, with the losses of the run where the checkpoint has them."""
     lines = [format_result(result, details)]
-    run = read_record(checkpoint)
+    run = read_run_record(checkpoint)
     if run:
         lines += ["", format_losses(run["stage_losses"])]
         lines += [f"chosen: step {run['chosen_step']} of {run['steps']}, stage {run['chosen_stage']}"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,13 +21,11 @@ from transformers.pipelines import PIPELINE_REGISTRY
 try:
     from .configuration_fgsgl import ATTRIBUTES, TASK
     from .explain_fgsgl import Explanation, explain
-    from .spotting_fgsgl import UNKNOWN, UNKNOWN_ID, Candidate, background_scores, candidates, scan, segments
-    from .video_fgsgl import UnplannedError, VideoError
+    from .spotting_fgsgl import UNKNOWN, UNKNOWN_ID, Candidate, background_scores, candidates, scan_whole, segments
 except ImportError:
     from configuration_fgsgl import ATTRIBUTES, TASK
     from explain_fgsgl import Explanation, explain
-    from spotting_fgsgl import UNKNOWN, UNKNOWN_ID, Candidate, background_scores, candidates, scan, segments
-    from video_fgsgl import UnplannedError, VideoError
+    from spotting_fgsgl import UNKNOWN, UNKNOWN_ID, Candidate, background_scores, candidates, scan_whole, segments
 
 Ranked = dict[str, list[dict[str, Any]]]
 
@@ -130,8 +129,7 @@ class FGSGLPipeline(Pipeline):
 
     def _described(self, fine_embeds: torch.Tensor, top_k: int) -> dict[str, Any]:
         """Attributes and sentence of one clip from its embedding `(1, E)`."""
-        embeds = fine_embeds.to(self.model.device, self.model.dtype)
-        words = self.model.rank_words(embeds)[0]
+        words = self.model.rank_words(fine_embeds.to(self.model.device))[0]
         ranked = {
             name: [{"label": word, "score": score} for word, score in words.get(name, [])[:top_k]]
             for name in ATTRIBUTES
@@ -181,19 +179,14 @@ class FGSGLPipeline(Pipeline):
         limits = settings[way]
         options = {"mirrored": mirrored, "threads": threads, "progress": progress}
         options["batch_size"] = batch_size or self._batch_size or 1
-        for measured in (False, True):
-            found: list[Candidate] = []
-            try:
-                for windows in scan(
-                    self.model, self.feature_extractor, video, settings["window_seconds"], settings["hop"],
-                    measured=measured, **options,
-                ):  # fmt: skip
-                    found += candidates(windows, background_scores(self.model, windows, way), limits["background"])
-                merged = segments(found, limits["unknown"], limits["keep"], limits["overlap"])
-                return [self._segment(item) for item in merged]
-            except UnplannedError:
-                continue
-        raise VideoError(f"{video}: two decodes gave different frames. Copy the file again.", "truncated")
+
+        def take(windows: Any) -> list[Candidate]:
+            return candidates(windows, background_scores(self.model, windows, way), limits["background"])
+
+        lengths, hop = settings["window_seconds"], settings["hop"]
+        parts = scan_whole(take, self.model, self.feature_extractor, video, lengths, hop, **options)
+        merged = segments(list(chain(*parts)), limits["unknown"], limits["keep"], limits["overlap"])
+        return [self._segment(item) for item in merged]
 
     def _segment(self, item: Candidate) -> dict[str, Any]:
         label = UNKNOWN if item.label == UNKNOWN_ID else self.model.config.id2label[item.label]

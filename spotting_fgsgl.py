@@ -8,23 +8,24 @@ likely enough; it is returned, under that name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 try:
-    from .video_fgsgl import Recording
+    from .video_fgsgl import Recording, replanned
 except ImportError:
-    from video_fgsgl import Recording
+    from video_fgsgl import Recording, replanned
 
 UNKNOWN, BACKGROUND = "unknown", "background"
 UNKNOWN_ID = -1
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,20 @@ def scan(
                     if not users[place]:
                         del features[place]
             done = ready
+
+
+def scan_whole(take: Callable[[Windows], Taken], *given: Any, **options: Any) -> list[Taken]:
+    """What `take` makes of the windows that `scan` yields, some at a time; anew where the file has to be measured.
+
+    Args:
+        take: Called in the order of the windows.
+        *given: As for `scan`.
+        **options: As for `scan`, without `measured`.
+
+    Raises:
+        VideoError: The file cannot be read.
+    """
+    return replanned(lambda measured: [take(part) for part in scan(*given, **options, measured=measured)])
 
 
 def _batches(

@@ -36,16 +36,14 @@ from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import VOCABULARY, sentence_parts
-from microgesture.data.fingerprint import fingerprint
 from microgesture.data.frame_cache import FrameCache
 from microgesture.data.text_controls import controlled
 from microgesture.distributed import built_whole, whole_weights
 from microgesture.from_scratch import start_tower
-from microgesture.hub.checkpoint import publish, whole_checkpoint
-from microgesture.hub.upload import open_repo
+from microgesture.hub.run import open_run, publish_run
 from microgesture.model_card import write_model_card
 from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
-from microgesture.run_record import format_losses, format_parameters, stage_losses, write_run_record
+from microgesture.run_record import format_losses, format_parameters, run_arguments, stage_losses, write_run_record
 from microgesture.starting_weights import Origin
 from microgesture.streams.adaptation_data import about_data
 from microgesture.streams.build import build_stream_trainer
@@ -275,15 +273,10 @@ def build_trainer(
     config.training_clips = training_range(data["train"], probe)
     model = build_model(model_args, training, config, info, sem, checkpoint, origin)
     about = {
-        "dataset": info.name,
-        "dataset_version": info.version,
-        "data_fingerprint": fingerprint(folder),
+        **about_data(folder, info),
         "text_encoder": asdict(bank.key),
         # A folder has no revision, and its place is nobody's business.
         **({"backbone": model_args.backbone} if model_args.backbone_revision else {}),
-        **({"leak": True} if info.leak else {}),
-        "official_overlap": info.official_overlap,
-        **about_data(folder),
         "sentences": sem.report(),
         "parameters": adapters.parameter_table(model),
     }
@@ -323,29 +316,6 @@ def export(trainer: FGSGLTrainer, about: dict[str, Any], recipe: Path) -> None:
             write_model_card(folder, model.config.to_dict(), record)
 
 
-def hub_options(training: FGSGLTrainingArguments) -> dict[str, Any]:
-    """The Trainer's own flags of --push_to_hub, as `microgesture.hub` takes them."""
-    return {"private": training.hub_private_repo, "revision": training.hub_revision, "token": training.hub_token}
-
-
-def push(training: FGSGLTrainingArguments) -> None:
-    """Publishes the complete checkpoint, as `microgesture push` does.
-
-    Raises:
-        SystemExit: It could not be published; the checkpoint is on disk all the same.
-    """
-    output, repo = Path(training.output_dir), str(training.hub_model_id)
-    try:
-        upload = whole_checkpoint(output, repo)
-        print(upload.listing())
-        publish(output, upload, print, **hub_options(training))
-    except (OSError, ValueError) as error:
-        raise SystemExit(
-            f"the run has ended and its checkpoint is whole in {output}, but: {error}. "
-            f"To publish it later: microgesture push {output} {repo}"
-        ) from error
-
-
 def train(trainer: FGSGLTrainer, checkpoint: Path | None) -> bool:
     """Trains; `False` if SIGTERM ended it, and then a checkpoint is written."""
     try:
@@ -374,9 +344,9 @@ def run(
     checkpoint = checkpoints.find(training)
     if training.should_save:
         checkpoints.tidy(Path(training.output_dir))
-    if training.push_to_hub and training.process_index == 0:  # now, and not after hours of training
-        repo = training.hub_model_id or Path(training.output_dir).absolute().name
-        training.hub_model_id = open_repo(repo, **hub_options(training))
+    publishes = training.push_to_hub and training.process_index == 0
+    if publishes:
+        open_run(training)
     trainer, about = build_trainer(model_args, data_args, training, checkpoint)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -385,9 +355,9 @@ def run(
         print("sentences:", json.dumps(about["sentences"]))
     if not train(trainer, checkpoint):
         raise SystemExit(EXIT_STATUS)
-    export(trainer, about, recipe)
-    if training.push_to_hub and training.process_index == 0:
-        push(training)
+    export(trainer, about | {"arguments": run_arguments(model_args, data_args, training)}, recipe)
+    if publishes:
+        publish_run(training, print)
     if training.should_log:
         print(format_losses(stage_losses(trainer.state.log_history)))
         print(f"checkpoint: {training.output_dir}")

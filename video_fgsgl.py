@@ -13,11 +13,11 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ try:
     import decord
 except ImportError:
     decord = None
+
+Read = TypeVar("Read")
 
 READER_VERSION = 1  # part of every cache key: raise it when the same file gives other frames
 
@@ -196,6 +198,20 @@ class Recording:
             yield number.pop(key), picture
         if number:
             raise UnplannedError(self.timeline.name)
+
+
+def replanned(read: Callable[[bool], Read]) -> Read:
+    """Return `read(measured)`: with the times of the packets, and where the decoder shows other frames, measured ones.
+
+    Raises:
+        VideoError: Two decodes gave different frames, or as `read`.
+    """
+    for measured in (False, True):
+        try:
+            return read(measured)
+        except UnplannedError as error:
+            name = str(error)
+    raise VideoError(f"{name}: two decodes gave different frames. Copy the file again.", "truncated")
 
 
 def _pick_places(timeline: Timeline, num_frames: int, start: float | None, end: float | None) -> list[int]:

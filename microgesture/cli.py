@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from microgesture.ablation.command import add_options as add_ablate_options
+from microgesture.annotation import commands as annotate
 from microgesture.evaluation.report.command import add_report
 from microgesture.keypoint_commands import add_keypoints
 from microgesture.onnx_export import add_export
+from microgesture.streams import commands as streams
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -143,101 +145,28 @@ def fit_spotting(args: argparse.Namespace) -> None:
     import torch
 
     import spotting_fgsgl
-    from microgesture import spotting
+    from microgesture import checkpoints, spotting
     from microgesture.data.clips import write_text
 
     pipe = load_pipeline(args.checkpoint, torch.device(args.device))
     result = spotting.fit(pipe, spotting_fgsgl, args.recordings, print)
-    # Weights before settings: a checkpoint that is caught in between has weights that nothing asks for.
-    pipe.model.save_pretrained(args.checkpoint)
-    write_text(args.checkpoint / spotting.FILE, json.dumps(result, indent=1) + "\n")
+    with checkpoints.publishing(args.checkpoint) as folder:  # the weights that were trained are not written over
+        pipe.model.save_pretrained(folder)
+        write_text(folder / spotting.FILE, json.dumps(result, indent=1) + "\n")
     print(spotting.report(result))
 
 
-def fuse(args: argparse.Namespace) -> None:
-    """Fuses checkpoints by their score files."""
-    import json
-
-    from microgesture.data.clips import write_text
-    from microgesture.evaluation.score_file import score_path, scores_of
-    from microgesture.streams import fusion
-    from microgesture.streams.adaptation_data import check_one_kind
-
-    split = args.split or args.on
-    check_one_kind(args.runs, split)
-    short = [run.resolve().name for run in args.runs]
-    names = short if len(set(short)) == len(short) else [str(run) for run in args.runs]
-    fitted, reported = (fusion.align([scores_of(run, part) for run in args.runs], names) for part in (args.on, split))
-    found = fusion.report(fitted, reported, names, args.metric)
-    text = fusion.format_report(found).splitlines()
-    print("\n".join(text if args.report else text[: len(names) + 3]))
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-        path = score_path(args.out, split)
-        fusion.fuse(reported, fusion.fit(fitted, names, args.metric)).save(path)
-        write_text(args.out / f"fusion_{split}.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-        print(f"scores of every clip: {path}")
-
-
-def adapt(args: argparse.Namespace) -> None:
-    """Adapts streams to unlabelled clips."""
-    from collections.abc import Sequence
-
-    from microgesture.ablation.runs import Run, run_all
-    from microgesture.streams import adaptation
-    from microgesture.streams.adaptation_tables import as_text
-
-    def work(runs: Sequence[Run]) -> list[Run]:
-        return run_all(runs, [None], say)
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-
-    recipe = adaptation.read(args.recipe)
-    say("\n" + as_text(adaptation.adapt(recipe, work, say)))
-    say(f"tables: {recipe.output_dir}/adaptation.md")
-
-
-def crop(args: argparse.Namespace) -> None:
-    """Makes a data set of clips that are cropped to the hands and the face."""
-    from microgesture.streams.rgb.cropping import crop_data
-    from microgesture.streams.rgb.saliency import SaliencyCrop
-    from video_fgsgl import Recording
-
-    how = SaliencyCrop(args.min_size, args.padding, args.smoothing)
-    counts = crop_data(args.folder, args.out, how, args.size, Recording)
-    print(f"{args.out}: " + ", ".join(f"{count} clips in {split}" for split, count in counts.items()))
-
-
-def keypoints(args: argparse.Namespace) -> int:
-    """Finds people's joints in a data set or in videos."""
+def video_reader() -> Any:
+    """The module that reads videos, for the commands whose files may not import it."""
     import video_fgsgl
-    from microgesture.keypoint_commands import run_keypoints
 
-    return run_keypoints(args, video_fgsgl)
-
-
-def add_annotate(commands: Any) -> None:
-    """The command line of `microgesture annotate`, which gets the video reader from here."""
-    from microgesture.annotation import commands as annotate
-
-    def video_reader() -> Any:
-        import video_fgsgl
-
-        return video_fgsgl
-
-    annotate.add(commands, video_reader)
+    return video_fgsgl
 
 
 def add_coding(commands: Any) -> None:
-    """The command lines of `microgesture summarise` and `microgesture validate`, with the video reader."""
+    """The command lines of `microgesture summarise` and `microgesture validate`."""
     from microgesture.coding.summarise import add_summarise
     from microgesture.coding.validate import add_validate
-
-    def video_reader() -> Any:
-        import video_fgsgl
-
-        return video_fgsgl
 
     add_summarise(commands, lambda video: video_reader().probe(video))
     add_validate(commands, video_reader)
@@ -319,44 +248,11 @@ def parser() -> argparse.ArgumentParser:
     look_over.add_argument("--decode", action="store_true", help="also decode every clip: finds damage and stillness")
     look_over.add_argument("--json", type=Path, help="also write the report to this file")
     look_over.set_defaults(run=check)
-    vote = commands.add_parser(
-        "fuse",
-        help="fuse trained checkpoints by their scores",
-        description="Fuses checkpoints of any kind by the scores that evaluate_fgsgl.py wrote: a temperature for "
-        "each, then a weighted vote. Both are fitted on the split of --on; evaluate each checkpoint on it first.",
-    )
-    vote.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of evaluated checkpoints")
-    vote.add_argument("--on", default="validation", metavar="SPLIT", help="fit on this split (default: validation)")
-    vote.add_argument("--split", help="figures on this split (default: the one of --on, which says too much)")
-    vote.add_argument("--metric", choices=("top1", "macro_f1"), default="top1", help="what chooses the weights")
-    vote.add_argument("--report", action="store_true", help="also what is left without each of them")
-    vote.add_argument("--out", type=Path, metavar="DIR", help="write figures and the fused scores into this folder")
-    vote.set_defaults(run=fuse)
-    teach = commands.add_parser(
-        "adapt",
-        help="let trained streams teach each other on unlabelled clips",
-        description="Cross-modal pseudo-labelling: each stream is trained on with the unlabelled clips on which the "
-        "other streams agree, and with the controls that the recipe names. Goes on where it was stopped.",
-    )
-    teach.add_argument("recipe", type=Path, help="an adaptation recipe, e.g. recipes/adapt_utd_mhad.yaml")
-    teach.set_defaults(run=adapt)
-    smaller = commands.add_parser(
-        "crop",
-        help="crop a data set's clips to the hands and the face",
-        description="Writes a data set whose frames follow what moves, by keypoints in pixels where a clip has them, "
-        "else by the differences of frames. Goes on where it was stopped.",
-    )
-    smaller.add_argument("folder", type=Path, help="data set folder, e.g. data/smg")
-    smaller.add_argument("--out", type=Path, required=True, help="the folder to make")
-    smaller.add_argument("--size", type=int, default=448, help="side of the frames in pixels (default 448)")
-    smaller.add_argument("--min_size", type=float, default=0.4, help="smallest box, share of the shorter side (0.4)")
-    smaller.add_argument("--padding", type=float, default=0.25, help="added on every side, share of the box (0.25)")
-    smaller.add_argument("--smoothing", type=float, default=4.0, help="frames over which a box follows (4)")
-    smaller.set_defaults(run=crop)
-    add_keypoints(commands, keypoints)
+    streams.add(commands, video_reader)
+    add_keypoints(commands, video_reader)
     add_predict(commands)
     add_coding(commands)
-    add_annotate(commands)
+    annotate.add(commands, video_reader)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
     add_ablate_options(rows)
     add_report(commands, report)

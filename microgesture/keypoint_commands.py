@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 SOME_FAILED = 3
 
 
-def add_keypoints(commands: argparse._SubParsersAction, run: Any) -> None:
+def add_keypoints(commands: Any, video_reader: Callable[[], Any]) -> None:
     """Adds the command.
 
     Args:
         commands: The commands of `microgesture`.
-        run: What it does.
+        video_reader: Gives the module `video_fgsgl`, when it is needed.
     """
     command = commands.add_parser(
         "keypoints",
@@ -52,15 +53,15 @@ def add_keypoints(commands: argparse._SubParsersAction, run: Any) -> None:
     )
     command.add_argument("--batch_size", type=int, default=16, help="people that pass the network together (16)")
     command.add_argument("--device", help="e.g. cpu or cuda:1 (default: the first accelerator, else the CPU)")
-    command.set_defaults(run=run)
+    command.set_defaults(run=lambda args: run_keypoints(args, video_reader()))
 
 
-def run_keypoints(args: argparse.Namespace, video: Any) -> int:
+def run_keypoints(args: argparse.Namespace, reader: Any) -> int:
     """Runs the command.
 
     Args:
         args: The command line.
-        video: The video reader, `video_fgsgl`.
+        reader: The module `video_fgsgl`.
 
     Returns:
         0; 1 where nothing could be read; 3 where some videos failed.
@@ -84,7 +85,7 @@ def run_keypoints(args: argparse.Namespace, video: Any) -> int:
         print(told, file=sys.stderr, flush=True)
 
     extractor, made_by = _extractor(args)
-    writer = files.KeypointWriter(extractor, video, made_by, mirrored is True, on_failed)
+    writer = files.KeypointWriter(extractor, reader, made_by, mirrored is True, on_failed)
     outcomes = files.add_to_dataset(dataset, writer) if dataset else {"": files.make_split(videos, args.out, writer)}
     for split, outcome in outcomes.items():
         print(f"{dataset / split if dataset else args.out}: {outcome}")

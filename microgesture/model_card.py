@@ -225,8 +225,8 @@ def _training(record: dict[str, Any]) -> list[str]:
         f"Data set {code(record['dataset'])}, version {code(record['dataset_version'])}; commit "
         f"{code(record['commit'])}; step {record['chosen_step']} of {record['steps']}, stage "
         f"{record['chosen_stage']}, chosen by {code(record['chosen_by'])} on the validation split: {score}.",
-        f"Recipe {code(record['recipe'])}, with what the command line changed of the training settings (all else is "
-        "in `metrics.json` and `config.json`):",
+        f"Recipe {code(record['recipe'])}, with what the command line changed of it (all else is in "
+        "`metrics.json` and `config.json`):",
         block("yaml", settings),
         "Loss terms at the end of each stage:",
         block("json", json.dumps(record["stage_losses"], indent=1)),

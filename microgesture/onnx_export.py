@@ -185,7 +185,7 @@ def _quantised(path: Path) -> Path:
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
     """Drops warnings that nobody can act on, such as those about packages that a network does not need."""
-    logger = logging.getLogger(None if name == "root" else name)
+    logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from microgesture.arguments import read_recipe
 from microgesture.data.clips import write_text
+from microgesture.recipes import read_recipe
 
 RECORD_FILE = "metrics.json"
 RECORDED_ARGUMENTS = (
@@ -66,7 +67,7 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
     Args:
         output: The checkpoint's folder.
         trainer: The `FGSGLTrainer` after training.
-        about: Data set, sentences and parameters of the run.
+        about: Data set, sentences, parameters and `arguments` (as `run_arguments` gives them) of the run.
         recipe: The recipe that was run.
 
     Returns:
@@ -85,7 +86,6 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
         "commit": commit(),
         "recipe": recipe.name,
         "recipe_fields": recipe_fields(recipe),
-        "arguments": run_arguments(trainer.args),
         "versions": library_versions(),
         "machine": {
             "python": platform.python_version(),
@@ -106,24 +106,45 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
     return dict(json.loads(text))
 
 
+def read_run_record(folder: Path) -> dict[str, Any]:
+    """The record of the run that made a checkpoint; empty where it has none."""
+    path = folder / RECORD_FILE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
 def recipe_fields(recipe: Path) -> dict[str, Any]:
     """The recipe without the folders of this machine, which are nobody else's business."""
-    fields = read_recipe(recipe)
+    return _without_folders(read_recipe(recipe))
+
+
+def run_arguments(model_args: Any, data_args: Any, training: Any) -> dict[str, Any]:
+    """What the run was made with, wherever it was given: recipe, command line or default.
+
+    Args:
+        model_args: All its fields are told, those that are `None` apart.
+        data_args: So are its.
+        training: Those fields that differ from transformers' defaults or are FG-SGL's own; no tokens.
+
+    Returns:
+        Name of the argument -> its value; no folders of this machine.
+    """
+    fields = {name: value for name, value in (asdict(model_args) | asdict(data_args)).items() if value is not None}
+    fields |= {name: json.loads(fields[name]) for name in ("vision_config", "stream_config")}
+    recorded = {name: getattr(training, name) for name in RECORDED_ARGUMENTS}
+    recorded = {
+        name: value if isinstance(value, int | float | str) else str(value) for name, value in recorded.items()
+    }
+    return _without_folders(fields) | recorded
+
+
+def _without_folders(fields: dict[str, Any]) -> dict[str, Any]:
     backbone = fields.get("backbone")
     if backbone and Path(backbone).expanduser().is_dir():
-        fields["backbone"] = Path(backbone).name
+        fields = fields | {"backbone": Path(backbone).name}
     return {
         name: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
         for name, value in fields.items()
         if not name.endswith("_dir")
-    }
-
-
-def run_arguments(args: Any) -> dict[str, Any]:
-    """The training arguments that differ from transformers' defaults or are FG-SGL's own; no paths, no tokens."""
-    return {
-        name: value if isinstance(value := getattr(args, name), int | float | str) else str(value)
-        for name in RECORDED_ARGUMENTS
     }
 
 

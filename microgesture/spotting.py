@@ -186,13 +186,8 @@ def scan(
     pipe: Any, rooms: Any, path: Path, lengths: Sequence[float], hop: int, take: Callable[[Any], Any]
 ) -> list[Any]:
     """What `take` makes of the windows of a recording, some windows at a time."""
-    options = {"batch_size": 8}
-    try:
-        parts = rooms.scan(pipe.model, pipe.feature_extractor, path, lengths, hop, **options)
-        return [take(part) for part in parts]
-    except rooms.UnplannedError:
-        parts = rooms.scan(pipe.model, pipe.feature_extractor, path, lengths, hop, measured=True, **options)
-        return [take(part) for part in parts]
+    found: list[Any] = rooms.scan_whole(take, pipe.model, pipe.feature_extractor, path, lengths, hop, batch_size=8)
+    return found
 
 
 def training_windows(

@@ -7,12 +7,19 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from browser import CHROMIUM
+import pytest
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
 
 class Chromium:
@@ -137,3 +144,53 @@ class Chromium:
         """Writes what the window shows as PNG."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a page."""
+
+    console: list[str]
+    asked_for: set[str]
+    title: str
+    pictures: list[tuple[str, int]]
+    overflow: int
+    text: str
+    scripts: int
+
+
+LOOK = """(async () => {
+  const images = [...document.images];
+  await Promise.all(images.map((image) => image.decode().catch(() => null)));
+  return {
+    title: document.title,
+    pictures: images.map((image) => [image.alt, image.naturalWidth]),
+    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    text: document.body.innerText,
+    scripts: document.scripts.length,
+  };
+})()"""
+
+
+def look_at(page: Path, folder: Path) -> Look:
+    """Opens a page of this machine.
+
+    Args:
+        page: The HTML file.
+        folder: An empty folder for the browser.
+
+    Returns:
+        All that the console holds, of whatever level; addresses of the network that it wanted; and what it shows.
+    """
+    browser = Chromium(folder)
+    try:
+        browser.open(page.as_uri())
+        browser.wait(f"location.href == {json.dumps(page.as_uri())} && document.readyState == 'complete'")
+        seen = browser.ask(LOOK)
+        kinds = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        console = [json.dumps(event["params"]) for event in browser.events if event["method"] in kinds]
+        asked_for = {url for url in browser.asked_for() if not url.startswith(("file:", "data:", "about:"))}
+    finally:
+        browser.close()
+    pictures = [(alt, width) for alt, width in seen.pop("pictures")]
+    return Look(console=console, asked_for=asked_for, pictures=pictures, **seen)

@@ -17,15 +17,11 @@ import av
 import numpy as np
 import pytest
 import torch
-from browser import needs_chromium
-from conftest import ROOT, TINY_VISION, moving_square, write_video
-from devtools import Chromium
+from conftest import ROOT, moving_square, write_video
+from devtools import Chromium, needs_chromium
+from tiny_checkpoint import talking, write_checkpoint
 
-from configuration_fgsgl import FGSGLConfig
 from microgesture.cli import load_pipeline
-from microgesture.data.fg_text import VOCABULARY, sentence_parts
-from modeling_fgsgl import FGSGLForVideoClassification
-from processing_fgsgl import FGSGLProcessor
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
 pympi = pytest.importorskip("pympi", reason="ELAN files need pympi-ling: pip install -e '.[app]'")
@@ -42,21 +38,8 @@ LABELS = ("nod", "=rub", "<b>Non-MG</b>")
 
 @pytest.fixture(scope="module")
 def pipe(tmp_path_factory):
-    torch.manual_seed(0)
-    text = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-    limits = {"background": 1.0, "unknown": 0.0, "keep": 1.0, "overlap": 1.0}
-    config = FGSGLConfig(
-        vision_config=dict(TINY_VISION), text_config=text, num_frames=4, embed_dim=16, temporal_pooling="learned",
-        id2label=dict(enumerate(LABELS)), sentence_parts=sentence_parts(),
-        attribute_words={name: list(words[:4]) for name, words in VOCABULARY.items()},
-        spotting={"window_seconds": [0.5], "hop": 1, "head": limits, "softmax": limits},
-    )  # fmt: skip
-    model = FGSGLForVideoClassification(config)
-    model.set_prototypes("fine", torch.randn(16, 48), torch.randn(48))
     folder = tmp_path_factory.mktemp("checkpoint")
-    model.save_pretrained(folder)
-    FGSGLProcessor(num_frames=4, size=32).save_pretrained(folder)
+    write_checkpoint(folder, LABELS, temporal_pooling="learned", **talking(0.5))
     return load_pipeline(folder, torch.device("cpu"))
 
 

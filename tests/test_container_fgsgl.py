@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
-import pickle
 import socket
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -217,9 +218,14 @@ def test_too_many_pixels(videos, monkeypatch):
         read_frames(path, 8)
 
 
-def test_errors_survive_a_process_boundary():
-    error = pickle.loads(pickle.dumps(VideoError("a.mp4: it is empty.", "empty")))
-    assert (str(error), error.kind) == ("a.mp4: it is empty.", "empty")
+def test_errors_survive_a_process_boundary(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.touch()
+    with pytest.raises(VideoError) as here:
+        read_frames(path, 4)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool, pytest.raises(VideoError) as there:
+        pool.submit(read_frames, path, 4).result()
+    assert (str(there.value), there.value.kind) == (str(here.value), "empty")
 
 
 def test_only_the_needed_frames_are_decoded(videos, monkeypatch):

@@ -79,6 +79,9 @@ def test_a_run_with_paraphrases_trains(tiny_arguments) -> None:
     argv = [*tiny_arguments, "--fg_text_paraphrases", "true", "--num_train_epochs", "1"]
     train(argv)
     assert all(entry["fg"] > 0 for entry in record(argv)["log"] if "fg" in entry)
+    # The command line asked for it, and the recipe did not.
+    assert record(argv)["arguments"]["fg_text_paraphrases"] is True
+    assert "fg_text_paraphrases" not in record(argv)["recipe_fields"]
 
 
 @pytest.mark.parametrize("order", ["fg_first", "level"])

@@ -18,7 +18,7 @@ HUB = {
     "modeling_fgsgl": {"configuration_fgsgl", "pipeline_fgsgl"},
     "spotting_fgsgl": {"video_fgsgl"},
     "explain_fgsgl": set(),
-    "pipeline_fgsgl": {"configuration_fgsgl", "explain_fgsgl", "spotting_fgsgl", "video_fgsgl"},
+    "pipeline_fgsgl": {"configuration_fgsgl", "explain_fgsgl", "spotting_fgsgl"},
 }
 ENTRIES = {"train_fgsgl", "evaluate_fgsgl", "app"}
 PURE = {f"microgesture/losses/{name}.py" for name in ("class_balance", "contrastive", "orthogonal")}

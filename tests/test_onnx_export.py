@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_VISION, moving_square, write_video
+from conftest import moving_square, write_video
+from tiny_checkpoint import write_checkpoint
 
-from configuration_fgsgl import FGSGLConfig
 from microgesture import cli, onnx_export
 from microgesture.streams.skeleton.configuration_skeleton import SkeletonConfig
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -28,25 +28,13 @@ SETTINGS = {
     "demo": {"temporal_pooling": "learned", "spatial_pooling": "attention", "classifier_input": "mid_high"},
     "paper": {"temporal_pooling": "mean", "spatial_pooling": "mean", "classifier_input": "high"},
 }
-TEXT = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-
-
-def save_checkpoint(folder: Path, settings: dict[str, str]) -> Path:
-    torch.manual_seed(0)
-    model = FGSGLForVideoClassification(FGSGLConfig(
-        vision_config=dict(TINY_VISION), text_config=TEXT, num_frames=4, embed_dim=16, initializer_range=0.2,
-        id2label=dict(enumerate(NAMES)), **settings,
-    ))  # fmt: skip
-    model.save_pretrained(folder)
-    FGSGLProcessor(num_frames=4, size=32).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=SETTINGS)
 def exported(request, tmp_path_factory) -> tuple[Path, Path]:
     """A checkpoint and what the command made of it."""
-    checkpoint = save_checkpoint(tmp_path_factory.mktemp("checkpoint"), SETTINGS[request.param])
+    folder = tmp_path_factory.mktemp("checkpoint")
+    checkpoint = write_checkpoint(folder, NAMES, initializer_range=0.2, **SETTINGS[request.param])
     path = tmp_path_factory.mktemp("onnx") / "network.onnx"
     assert cli.main(["export", str(checkpoint), "--onnx", str(path)]) == 0
     return checkpoint, path

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SHARED, TINY_VISION, moving_square, needs_shared, write_video
+from conftest import SHARED, moving_square, needs_shared, write_video
+from tiny_checkpoint import talking, write_checkpoint
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from configuration_fgsgl import TASK, FGSGLConfig
+from configuration_fgsgl import TASK
 from explain_fgsgl import blurred, overlay
 from microgesture.data.fg_text import VOCABULARY, FGText, sentence_parts
 from modeling_fgsgl import FGSGLForVideoClassification
 from pipeline_fgsgl import FGSGLPipeline, sentence
 from processing_fgsgl import FGSGLProcessor
 
-WORDS = {name: list(words[:4]) for name, words in VOCABULARY.items()}
 OUTSIDE = """
 import json, sys
 from transformers import pipeline
@@ -43,21 +43,8 @@ print("ANSWERS" + json.dumps(out))
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    text = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-    limits = {"background": 1.0, "unknown": 0.0, "keep": 1.0, "overlap": 1.0}
-    config = FGSGLConfig(
-        vision_config=dict(TINY_VISION), text_config=text, num_frames=4, embed_dim=16, temporal_pooling="learned",
-        id2label=dict(enumerate(("nod", "rub", "Non-MG"))), attribute_words=WORDS, sentence_parts=sentence_parts(),
-        spotting={"window_seconds": [0.3], "hop": 1, "head": limits, "softmax": limits},
-    )  # fmt: skip
-    model = FGSGLForVideoClassification(config)
-    model.set_prototypes("fine", torch.randn(16, 48), torch.randn(48))
     folder = tmp_path_factory.mktemp("checkpoint")
-    model.save_pretrained(folder)
-    FGSGLProcessor(num_frames=4, size=32).save_pretrained(folder)
-    return folder
+    return write_checkpoint(folder, ("nod", "rub", "Non-MG"), temporal_pooling="learned", **talking(0.3))
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SHARED, TINY_VISION, moving_square, needs_shared, write_video
+from conftest import ROOT, SHARED, moving_square, needs_shared, write_video
+from tiny_checkpoint import talking, write_checkpoint
 
-from configuration_fgsgl import FGSGLConfig
 from microgesture import cli
 from microgesture.annotation import results
 from microgesture.annotation.readers import VideoFinder
 from microgesture.annotation.sources import ReadingOptions, _read_file
-from microgesture.data.fg_text import VOCABULARY, sentence_parts
-from modeling_fgsgl import FGSGLForVideoClassification
-from processing_fgsgl import FGSGLProcessor
+from microgesture.data.fg_text import VOCABULARY
 
 NAMES = ("nod", "=HYPERLINK(1)", "rub")
 SEGMENT = {"score": 0.75, "initiator": "hand", "receiver": "neck", "direction": "up", "motion_type": "rub",
@@ -34,22 +32,7 @@ SEGMENT = {"score": 0.75, "initiator": "hand", "receiver": "neck", "direction": 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    text = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-    limits = {"background": 1.0, "unknown": 0.0, "keep": 1.0, "overlap": 1.0}
-    words = {name: list(values[:4]) for name, values in VOCABULARY.items()}
-    config = FGSGLConfig(
-        vision_config=dict(TINY_VISION), text_config=text, num_frames=4, embed_dim=16, id2label=dict(enumerate(NAMES)),
-        attribute_words=words, sentence_parts=sentence_parts(),
-        spotting={"window_seconds": [0.3], "hop": 1, "head": limits, "softmax": limits},
-    )  # fmt: skip
-    model = FGSGLForVideoClassification(config)
-    model.set_prototypes("fine", torch.randn(16, 48), torch.randn(48))
-    folder = tmp_path_factory.mktemp("checkpoint")
-    model.save_pretrained(folder)
-    FGSGLProcessor(num_frames=4, size=32).save_pretrained(folder)
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), NAMES, **talking(0.3))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from conftest import ROOT, SHARED, needs_shared
 
 import train_fgsgl
 from microgesture import arguments, estimate
+from microgesture.recipes import read_recipe
 
 # Those of an ablation or an adaptation are many runs: tests/ablation/test_plan.py, tests/streams/test_adaptation.py.
 MANY_RUNS = ("ablation", "adapt")
@@ -59,13 +60,13 @@ def test_every_recipe_parses(path: Path) -> None:
 
 
 def test_no_two_recipes_write_into_one_folder() -> None:
-    folders = [arguments.read_recipe(path)["output_dir"] for path in RECIPES]
+    folders = [read_recipe(path)["output_dir"] for path in RECIPES]
     assert len(set(folders)) == len(folders) == len(DATASETS) * 6 + 6
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_number_of_section_4a_is_the_tables(name: str) -> None:
-    found, written = settings(ROOT / "recipes" / f"{name}.yaml"), arguments.read_recipe(ROOT / f"recipes/{name}.yaml")
+    found, written = settings(ROOT / "recipes" / f"{name}.yaml"), read_recipe(ROOT / f"recipes/{name}.yaml")
     column = 2 + DATASETS.index(name)
     assert len(SETTINGS) == 20
     for row in SETTINGS:
@@ -86,7 +87,7 @@ def test_a_wrong_number_would_be_seen() -> None:
 
 
 def test_the_two_recipes_differ_in_their_data_and_learning_rate_alone() -> None:
-    smg, imigue = (arguments.read_recipe(ROOT / "recipes" / f"{data}.yaml") for data in DATASETS)
+    smg, imigue = (read_recipe(ROOT / "recipes" / f"{data}.yaml") for data in DATASETS)
     different = {key for key in smg | imigue if smg.get(key) != imigue.get(key)}
     assert different == {"dataset_dir", "output_dir", "learning_rate"}
 
@@ -95,14 +96,14 @@ def test_the_two_recipes_differ_in_their_data_and_learning_rate_alone() -> None:
 def test_each_row_of_tables_2_and_3_is_one_recipe_that_differs_in_what_the_row_says(name: str) -> None:
     files = {f"{name}{row[5].strip('`*')}" for row in ROWS}
     assert {path.name for path in RECIPES if path.name.startswith(name)} == files
-    whole = arguments.read_recipe(ROOT / "recipes" / f"{name}.yaml")
+    whole = read_recipe(ROOT / "recipes" / f"{name}.yaml")
     for row in ROWS:
         path = ROOT / "recipes" / f"{name}{row[5].strip('`*')}"
         found = settings(path)
         ticks = [found["fg_sa"], found["cp_a"], found["ml_co"]]
         assert ticks == [cell == "✓" for cell in row[1:4]]
         assert found["fg_text"] == {"Fine-grained": "fine", "Class-level": "class"}[row[4]]
-        fields = arguments.read_recipe(path)
+        fields = read_recipe(path)
         different = {key for key in whole | fields if whole.get(key) != fields.get(key)} - {"output_dir"}
         assert len(different) == (0 if path.name == f"{name}.yaml" else 1)
         if different:  # the file itself is no longer than that
@@ -141,10 +142,10 @@ def test_a_recipe_has_what_its_base_has_and_it_does_not_say_itself(tmp_path) -> 
 def test_bases_that_cannot_be(tmp_path) -> None:
     path = recipe(tmp_path, "one.yaml", "base: nowhere.yaml\n")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml does not exist"):
-        arguments.read_recipe(path)
+        read_recipe(path)
     recipe(tmp_path, "nowhere.yaml", "base: one.yaml\n")
     with pytest.raises(ValueError, match=r"based on nowhere\.yaml, which has a base itself"):
-        arguments.read_recipe(path)
+        read_recipe(path)
 
 
 def test_the_record_of_a_run_holds_the_fields_of_the_base_too() -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import TINY_VISION, moving_square, write_video
+from conftest import moving_square, write_video
+from safetensors import SafetensorError
+from tiny_checkpoint import write_checkpoint
 
-from configuration_fgsgl import FGSGLConfig
 from microgesture import cli, spotting
 from microgesture.evaluation.segments import Segment
 from modeling_fgsgl import FGSGLForVideoClassification
-from processing_fgsgl import FGSGLProcessor
 
 NAMES = ("up", "left")
 
@@ -49,16 +49,7 @@ def recordings(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    torch.manual_seed(0)
-    text = {"model_type": "llama", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-    config = FGSGLConfig(
-        vision_config=dict(TINY_VISION), text_config=text, num_frames=8, embed_dim=16, temporal_pooling="learned",
-        id2label={0: "moves"},
-    )  # fmt: skip
-    FGSGLForVideoClassification(config).save_pretrained(tmp_path / "checkpoint")
-    FGSGLProcessor(num_frames=8, size=32).save_pretrained(tmp_path / "checkpoint")
-    return tmp_path / "checkpoint"
+    return write_checkpoint(tmp_path / "checkpoint", ("moves",), num_frames=8, temporal_pooling="learned")
 
 
 def test_fit_stores_a_head_and_limits_and_spots(recordings, checkpoint, tmp_path, capsys) -> None:
@@ -80,6 +71,18 @@ def test_fit_stores_a_head_and_limits_and_spots(recordings, checkpoint, tmp_path
     assert cli.main(list(map(str, argv))) == 0
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()[1:]]
     assert [len(line["segments"]) > 0 for line in lines] == [True, False]
+
+
+def test_a_full_disk_leaves_the_checkpoint_as_it_was(recordings, checkpoint) -> None:
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["model.safetensors"]) // 2, limits[1]))
+    try:
+        with pytest.raises(SafetensorError, match="File too large"):
+            cli.main(["fit-spotting", str(checkpoint), str(recordings)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()} == before
 
 
 def test_a_person_in_two_splits_and_reserved_names_are_refused(recordings, checkpoint, tmp_path, capsys) -> None:

@@ -15,6 +15,7 @@ from video_files import video_file
 import spotting_fgsgl
 import video_fgsgl
 from configuration_fgsgl import FGSGLConfig
+from microgesture import spotting
 from modeling_fgsgl import FGSGLForVideoClassification
 from pipeline_fgsgl import FGSGLPipeline
 from processing_fgsgl import FGSGLProcessor
@@ -160,6 +161,20 @@ def test_a_background_head_is_saved_and_used(pipe, folder, tmp_path) -> None:
         model.config.set_spotting(SETTINGS | {"hop": 9})
     with pytest.raises(ValueError, match="'head' must be from 0 to 1"):
         model.config.set_spotting(SETTINGS | {"head": {"background": 2, "unknown": 0, "keep": 1, "overlap": 1}})
+
+
+def test_a_damaged_recording_is_named_wherever_it_is_read_whole(pipe, folder, tmp_path) -> None:
+    data = bytearray(video_file(folder, "b_frames.mp4").read_bytes())
+    data[3300:3500] = bytes(200)  # its packets promise frames that no decoder shows
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    with video_fgsgl.closing(video_fgsgl.Recording(path)) as recording, pytest.raises(video_fgsgl.UnplannedError):
+        list(recording.pictures(range(30)))
+    message = r"damaged\.mp4: only 27 of 30 frames can be decoded"
+    with pytest.raises(ValueError, match=message):
+        pipe.spot(path, settings=SETTINGS, progress=False)
+    with pytest.raises(ValueError, match=message):
+        spotting.scan(pipe, spotting_fgsgl, path, [0.4], 1, lambda part: part.logits)
 
 
 def test_a_broken_recording_is_named(pipe, tmp_path, folder) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from microgesture.arguments import read_recipe
 from microgesture.data.clips import write_text
 from microgesture.data.fg_text import hint
 from microgesture.evaluation.comparison import METRICS
+from microgesture.recipes import read_recipe
 
 OWN = ("rows", "reference", "primary_metric", "folds", "test_dataset_dir", "test_splits", "search")
 """The lines of an ablation recipe that are no settings of a run."""

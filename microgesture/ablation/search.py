@@ -14,7 +14,7 @@ from typing import Any
 from microgesture.ablation.plan import Plan, Row, write_recipe
 from microgesture.ablation.runs import Run
 from microgesture.data.clips import write_text
-from microgesture.run_record import RECORD_FILE
+from microgesture.run_record import read_run_record
 
 RESULT = "search.json"
 
@@ -113,7 +113,7 @@ def _value(run: Run, metric: str) -> float | None:
     """The trial's figure on validation; `None` where it failed or is not finite."""
     if not run.trained:
         return None
-    validation = json.loads((run.output / RECORD_FILE).read_text(encoding="utf-8"))["validation"]
+    validation = read_run_record(run.output)["validation"]
     if metric not in validation:
         raise ValueError(f"search.metric {metric!r} is not measured; it must be one of: {', '.join(validation)}")
     return float(validation[metric]) if math.isfinite(validation[metric]) else None

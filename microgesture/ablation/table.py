@@ -14,10 +14,11 @@ from microgesture.ablation.plan import Plan, Row
 from microgesture.ablation.runs import Run
 from microgesture.ablation.search import RESULT
 from microgesture.data.clips import write_text
-from microgesture.evaluation.comparison import MIN_SUBJECTS, compare, holm
+from microgesture.evaluation.comparison import MIN_SUBJECTS, holm
 from microgesture.evaluation.metrics import classification_metrics
+from microgesture.evaluation.results import compare_runs
 from microgesture.evaluation.score_file import Scores, same_clips, scores_of
-from microgesture.run_record import RECORD_FILE
+from microgesture.run_record import read_run_record
 
 TABLE = "ablation"
 
@@ -68,7 +69,7 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
     scores = {key: test_scores(parts) for key, parts in whole.items()}
     first = next(iter(scores.values()))
     scores = {key: same_clips(first, value) for key, value in scores.items()}
-    records = {key: [_record(run) for run in parts] for key, parts in whole.items()}
+    records = {key: [read_run_record(run.output) for run in parts] for key, parts in whole.items()}
     everything = [record for parts in records.values() for record in parts]
     rows = []
     for row in plan.rows.values():
@@ -121,10 +122,6 @@ def test_scores(runs: Sequence[Run]) -> Scores:
     labels, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits"))
     subjects = tuple(subject for part in parts for subject in part.subjects)
     return Scores(parts[0].dataset, "+".join(runs[0].test[1]), parts[0].classes, clips, subjects, labels, logits)
-
-
-def _record(run: Run) -> dict[str, Any]:
-    return dict(json.loads((run.output / RECORD_FILE).read_text(encoding="utf-8")))
 
 
 def _searched(folder: Path) -> dict[str, Any]:
@@ -180,11 +177,8 @@ def _compared(
     shared = [seed for seed in seeds if (plan.reference, seed) in scores]
     if row.name == plan.reference or not shared:
         return None
-    whole, other = (
-        np.stack([scores[name, seed].logits.argmax(1) for seed in shared]) for name in (plan.reference, row.name)
-    )
-    clips = scores[row.name, shared[0]]
-    return {"seeds": shared} | compare(whole, other, clips.labels, clips.subjects, plan.primary_metric)
+    whole, other = ([scores[name, seed] for seed in shared] for name in (plan.reference, row.name))
+    return {"seeds": shared} | compare_runs(whole, other, plan.primary_metric)
 
 
 # ---- as Markdown ---------------------------------------------------------------------------------------------------

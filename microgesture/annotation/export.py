@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -214,7 +215,7 @@ def _write_media(
 
     A mirrored recording is cut in ELAN as well, because the picture has to be turned back.
     """
-    recordings: dict[Path, str] = {}
+    recordings: dict[Path, tuple[str, Any]] = {}
     width = max(4, len(str(len(clips))))
     media = []
     for number, source in enumerate(tqdm(clips, desc="clips for coders", unit="clip", disable=not progress), start=1):
@@ -225,12 +226,13 @@ def _write_media(
             media.append(Media(name, fps, 0, length))
             continue
         if source.path not in recordings:
-            recordings[source.path] = f"{MEDIA}/r{len(recordings) + 1:04d}{source.path.suffix.lower()}"
-            shutil.copyfile(source.path, folder / recordings[source.path])
-        about = reader.probe(source.path)
+            name = f"{MEDIA}/r{len(recordings) + 1:04d}{source.path.suffix.lower()}"
+            shutil.copyfile(source.path, folder / name)
+            recordings[source.path] = name, reader.probe(source.path)
+        name, about = recordings[source.path]
         end = about.duration if clip.end is None else clip.end
         span = round(1000 * (clip.start or 0.0)), round(1000 * end)
-        media.append(Media(recordings[source.path], about.fps, *span))
+        media.append(Media(name, about.fps, *span))
     return media
 
 

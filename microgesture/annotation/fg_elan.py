@@ -38,12 +38,8 @@ def write(path: Path, items: Sequence[Item], mirrored: bool | str, media: str) -
     Raises:
         ImportError: pympi-ling is not installed.
     """
-    eaf = _elan().Eaf(author=items[0].coder or "")
-    eaf.remove_tier("default")
-    eaf.linguistic_types.clear()
-    eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
+    eaf = new_eaf(items[0].coder or "")
     eaf.add_linked_file(media, relpath=media, mimetype=mimetypes.guess_type(media)[0] or "video/mp4")
-    eaf.add_language(LANGUAGE, "http://cdb.iso.org/lg/CDB-00138502-001", "English (eng)")
     eaf.add_linguistic_type(CLIP_TIER)
     eaf.add_tier(CLIP_TIER, CLIP_TIER, ann=items[0].coder)
     asked = choices(mirrored)
@@ -89,7 +85,7 @@ def read(path: Path, items: Mapping[str, Item]) -> Iterator[Answer]:
     """
     lines = scan(path.read_bytes(), path.name)
     try:
-        eaf = _elan().Eaf(str(path), suppress_version_warning=True)
+        eaf = pympi_elan().Eaf(str(path), suppress_version_warning=True)
     except ImportError:
         raise
     except Exception as error:  # pympi raises whatever it stumbles over
@@ -172,7 +168,26 @@ def scan(data: bytes, name: str) -> dict[str, int]:
     return lines
 
 
-def _elan() -> Any:
+def new_eaf(author: str) -> Any:
+    """An ELAN document of pympi without tiers and types, whose words are English.
+
+    Raises:
+        ImportError: pympi-ling is not installed.
+    """
+    eaf = pympi_elan().Eaf(author=author)
+    eaf.remove_tier("default")
+    eaf.linguistic_types.clear()
+    eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
+    eaf.add_language(LANGUAGE, "http://cdb.iso.org/lg/CDB-00138502-001", "English (eng)")
+    return eaf
+
+
+def pympi_elan() -> Any:
+    """The module of pympi-ling that reads and writes ELAN files.
+
+    Raises:
+        ImportError: It is not installed.
+    """
     try:
         from pympi import Elan
     except ImportError as error:

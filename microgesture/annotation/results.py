@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from microgesture.annotation.fg_elan import LANGUAGE, _elan
+from microgesture.annotation.fg_elan import LANGUAGE, new_eaf, pympi_elan
 from microgesture.annotation.fg_label_studio import MEDIA_URL, VIDEO
 from microgesture.annotation.tables import quoted
 from microgesture.data.fg_text import ATTRIBUTES, VOCABULARY
@@ -60,7 +60,7 @@ def write_csv(path: Path, results: Iterable[Result]) -> None:
 
 def check_elan() -> None:
     """Raises ImportError where pympi-ling, which ELAN files need, is not installed."""
-    _elan()
+    pympi_elan()
 
 
 def common_folder(files: Sequence[str]) -> str:
@@ -95,14 +95,10 @@ def write_eaf(path: Path, result: Result, names: Sequence[str], below: Sequence[
     Raises:
         ImportError: pympi-ling is not installed.
     """
-    eaf = _elan().Eaf(author=CODER)
-    eaf.remove_tier("default")
-    eaf.linguistic_types.clear()
-    eaf.header = {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"}
+    eaf = new_eaf(CODER)
     video = os.path.abspath(result["file"])
     relative = os.path.relpath(video, path.parent).replace(os.sep, "/")
     eaf.add_linked_file(f"file://{quote(video)}", relpath=quote(relative), mimetype="video/mp4")
-    eaf.add_language(LANGUAGE, "http://cdb.iso.org/lg/CDB-00138502-001", "English (eng)")
     words = {TIER: sorted({*names, *(segment["label"] for segment in result["segments"])})}
     words |= {name: list(VOCABULARY[name]) for name in ATTRIBUTES if name in below}
     for name, values in words.items():

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from microgesture.annotation.export import sources
 from microgesture.annotation.readers import VideoFinder
 from microgesture.annotation.sources import ReadingOptions, read_source
+from microgesture.data.clips import DatasetInfo
 
 NOT_CODABLE = "not codable"
 """The label of time in which nobody could see: the person has left, an arm is out of the picture."""
@@ -81,8 +82,7 @@ def read_timelines(source: Path, probe: Probe, options: ReadingOptions | None = 
         return found
     if (source / "labels.json").is_file() and any(source.glob("*/metadata.jsonl")):
         rows: list[_Row] = [(c.path, c.clip.start, c.clip.end, c.label, c.clip.subject) for c in sources(source)]
-        names = [one["name"] for one in json.loads((source / "labels.json").read_text(encoding="utf-8"))["classes"]]
-        return Timelines(_recordings(rows, probe), names, [], {})
+        return Timelines(_recordings(rows, probe), DatasetInfo.read(source).names, [], {})
     reading = read_source(source, VideoFinder(source if source.is_dir() else source.parent), options)
     rows = [(a.video, a.start, a.end, a.label, a.subject) for a in reading.annotations]
     return Timelines(_recordings(rows, probe), sorted({row[3] for row in rows}), reading.notes, {})

@@ -9,8 +9,6 @@ DIR/coder/0001.eaf          ELAN: an empty tier for each clip          (or coder
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import os
 import tempfile
@@ -24,6 +22,7 @@ from tqdm import tqdm
 from microgesture.annotation import results
 from microgesture.annotation.media import VideoReader, write_clip
 from microgesture.annotation.tables import quoted
+from microgesture.coding.summarise import write_table
 from microgesture.coding.timelines import NOT_CODABLE, Timeline, Timelines, read_predictions
 from microgesture.coding.validation_sample import NOTHING, Window, cut, draw
 from microgesture.data.clips import write_text
@@ -90,7 +89,8 @@ def sample(args: argparse.Namespace, reader: VideoReader) -> None:
                 empty = {"file": str(building / CODER / CLIPS / f"{clip['clip']}.mp4"), "segments": []}
                 results.write_eaf(building / CODER / f"{clip['clip']}.eaf", empty, names, below=())
         else:
-            write_text(building / CODER / TABLE, _table(clips))
+            rows = [{"file": f"{CLIPS}/{clip['clip']}.mp4", "start": "", "end": "", "label": ""} for clip in clips]
+            write_table(building / CODER / TABLE, rows)
         write_text(building / "READ_ME.txt", _read_me(args, names))
         write_text(building / KEY, json.dumps(_key(found, windows, clips), ensure_ascii=False, indent=1) + "\n")
         os.replace(building, args.out)
@@ -162,14 +162,6 @@ def _key(found: Timelines, windows: list[Window], clips: list[dict[str, Any]]) -
 
 def _vocabulary(labels: list[str]) -> list[str]:
     return [*dict.fromkeys((*labels, UNKNOWN)), NOTHING, NOT_CODABLE]
-
-
-def _table(clips: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("file", "start", "end", "label"))
-    table.writerows((f"{CLIPS}/{clip['clip']}.mp4", "", "", "") for clip in clips)
-    return text.getvalue()
 
 
 def _read_me(args: argparse.Namespace, names: list[str]) -> str:

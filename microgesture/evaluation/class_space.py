@@ -7,17 +7,17 @@ Its header holds `weights` as the score file does, and `clips`, the names of the
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from sklearn.decomposition import PCA
 
+from microgesture.evaluation.tensor_file import read_tensors, write_tensors
+
 FORMAT = "fgsgl-class-space-1"
+EMBEDS = ("class_embeds", "category_embeds")
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,11 +46,8 @@ class ClassSpace:
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
         clips = json.dumps(list(self.clips), ensure_ascii=False)
-        about = {"format": FORMAT, "weights": self.weights, "clips": clips}
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in ("class_embeds", "category_embeds")}
-        partial.write_bytes(save(tensors, about))
-        os.replace(partial, path)
+        tensors = {name: getattr(self, name) for name in EMBEDS}
+        write_tensors(path, FORMAT, {"weights": self.weights, "clips": clips}, tensors)
 
     @classmethod
     def read(cls, path: Path) -> ClassSpace:
@@ -60,21 +57,8 @@ class ClassSpace:
             FileNotFoundError: There is none.
             ValueError: It is no such file.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist: evaluate that checkpoint on that split first")
-        try:
-            with safe_open(path, "numpy") as file:
-                about = file.metadata() or {}
-                if about.get("format") != FORMAT:
-                    raise ValueError(f"{path} holds no class space: its format is {about.get('format')!r}")
-                return cls(
-                    tuple(json.loads(about["clips"])),
-                    file.get_tensor("class_embeds"),
-                    file.get_tensor("category_embeds"),
-                    about["weights"],
-                )
-        except SafetensorError as error:
-            raise ValueError(f"{path} cannot be read ({error}): evaluate the checkpoint again") from error
+        about, (clips, categories) = read_tensors(path, FORMAT, "class space", ("clips", "weights"), EMBEDS)
+        return cls(tuple(json.loads(about["clips"])), clips, categories, about["weights"])
 
     def plane(self) -> tuple[Floats, Floats, tuple[float, float]]:
         """The plane in which the clips spread most (PCA of the clips; labels play no part), and all points in it.

@@ -103,13 +103,12 @@ def compare_runs(first: Sequence[Scores], second: Sequence[Scores], metric: str 
     return compare(one, other, about.labels, about.subjects, metric)
 
 
-def comparisons(scores: Scores, others: dict[str, Scores], metric: str = "top1") -> dict[str, Any]:
-    """The paired difference of a checkpoint with each of others, one run each, with Holm over these rows.
+def comparisons(scores: Scores, others: dict[str, Scores]) -> dict[str, Any]:
+    """The paired difference in top-1 of a checkpoint with each of others, one run each, with Holm over these rows.
 
     Args:
         scores: Of the checkpoint that is evaluated.
         others: Name -> scores of another checkpoint on the same clips.
-        metric: As for `compare`.
 
     Returns:
         Name -> `compare(other, this)`, positive where this one is better, with `p_holm` beside `p`, and in each entry
@@ -118,7 +117,7 @@ def comparisons(scores: Scores, others: dict[str, Scores], metric: str = "top1")
     Raises:
         ValueError: As for `same_clips`.
     """
-    rows = {name: compare_runs([other], [scores], metric) for name, other in others.items()}
+    rows = {name: compare_runs([other], [scores]) for name, other in others.items()}
     adjusted = holm([row["p"] for row in rows.values()])
     exact = holm([row["mcnemar"][0]["p"] for row in rows.values()])
     for row, p, p_exact in zip(rows.values(), adjusted, exact, strict=True):

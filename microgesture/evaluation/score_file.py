@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+
+from microgesture.evaluation.tensor_file import read_tensors, write_tensors
 
 FORMAT = "fgsgl-scores-1"
 HEADER = ("dataset", "split", "weights", "classes", "clips", "subjects")
@@ -103,13 +102,11 @@ class Scores:
 
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
-        about = {"format": FORMAT, "dataset": self.dataset, "split": self.split, "weights": self.weights}
+        about = {"dataset": self.dataset, "split": self.split, "weights": self.weights}
         lists = {name: list(getattr(self, name)) for name in ("classes", "clips", "subjects")}
         about |= {name: json.dumps(values, ensure_ascii=False) for name, values in lists.items()}
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        tensors = {"logits": self.logits.astype(np.float32), "labels": self.labels.astype(np.int64)}
-        partial.write_bytes(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}, about))
-        os.replace(partial, path)
+        logits, labels = self.logits.astype(np.float32), self.labels.astype(np.int64)
+        write_tensors(path, FORMAT, about, {"logits": logits, "labels": labels})
 
     @classmethod
     def read(cls, path: Path) -> Scores:
@@ -119,19 +116,7 @@ class Scores:
             FileNotFoundError: There is none.
             ValueError: It is no score file, or as for the class.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist: evaluate that checkpoint on that split first")
-        try:
-            with safe_open(path, "numpy") as file:
-                about = file.metadata() or {}
-                if about.get("format") != FORMAT:
-                    raise ValueError(f"{path} is no score file of this project: its format is {about.get('format')!r}")
-                logits, labels = file.get_tensor("logits"), file.get_tensor("labels")
-        except SafetensorError as error:
-            raise ValueError(f"{path} cannot be read ({error}): evaluate the checkpoint again") from error
-        missing = [name for name in HEADER if name not in about]
-        if missing:
-            raise ValueError(f"{path} has no {', '.join(missing)} in its header: evaluate the checkpoint again")
+        about, (labels, logits) = read_tensors(path, FORMAT, "scores", HEADER, ("labels", "logits"))
         classes, clips, subjects = (tuple(json.loads(about[name])) for name in ("classes", "clips", "subjects"))
         return cls(about["dataset"], about["split"], classes, clips, subjects, labels, logits, about["weights"])
 

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +29,7 @@ from microgesture.data.keypoints import read_layout
 from microgesture.data.own import UNKNOWN, link_video
 from microgesture.people.extraction import Array, Extractor
 from microgesture.people.pose import LAYOUT
+from microgesture.streams.adaptation_data import read_rows
 
 COLUMN = "keypoints"
 MADE_BY = "keypoints/made_by.json"
@@ -78,16 +80,16 @@ class KeypointWriter:
 
     Args:
         extractor: Finds people and joints.
-        video: The video reader, `video_fgsgl`.
+        reader: The module `video_fgsgl`.
         made_by: What the points depend on; files that were made otherwise are refused.
         mirrored: Whether videos show a mirror image: left and right joints are the subject's own, and change places.
         on_failed: Told of a video that cannot be read; it may raise.
     """
 
     def __init__(
-        self, extractor: Extractor, video: Any, made_by: Mapping[str, Any], mirrored: bool, on_failed: Failed
+        self, extractor: Extractor, reader: Any, made_by: Mapping[str, Any], mirrored: bool, on_failed: Failed
     ) -> None:
-        self.extractor, self.video, self.on_failed = extractor, video, on_failed
+        self.extractor, self.reader, self.on_failed = extractor, reader, on_failed
         self.made_by = {**made_by, "mirrored": mirrored}
         self.order = read_layout(LAYOUT).mirrored_order if mirrored else slice(None)
 
@@ -114,20 +116,14 @@ class KeypointWriter:
     def write(self, clips: Sequence[Clip], outcome: Outcome) -> bool:
         """Writes the points of all clips of one video that are not there yet; says whether all are there then."""
         try:
-            for measured in (False, True):
-                try:
-                    self._write(clips, outcome, measured)
-                    break
-                except self.video.UnplannedError:
-                    if measured:
-                        raise
+            self.reader.replanned(partial(self._write, clips, outcome))
         except (ValueError, OSError) as error:
             self.on_failed(clips[0].video, error)
             return False
         return True
 
     def _write(self, clips: Sequence[Clip], outcome: Outcome, measured: bool) -> None:
-        with closing(self.video.Recording(clips[0].video, measured=measured)) as recording:
+        with closing(self.reader.Recording(clips[0].video, measured=measured)) as recording:
             line = recording.timeline
             times = [float((pts - line.pts[0]) * line.time_base) for pts in line.pts]
             frames = {clip.points: _frames(times, clip) for clip in clips}
@@ -166,9 +162,9 @@ def _frames(times: Sequence[float], clip: Clip) -> list[int]:
 
 def _save(path: Path, points: Array) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.partial.npy")
-    np.save(partial, points, allow_pickle=False)
-    os.replace(partial, path)
+    unfinished = path.with_name(f".{os.getpid()}.partial.npy")
+    np.save(unfinished, points, allow_pickle=False)
+    os.replace(unfinished, path)
 
 
 def add_to_dataset(dataset: Path, writer: KeypointWriter) -> dict[str, Outcome]:
@@ -187,7 +183,7 @@ def add_to_dataset(dataset: Path, writer: KeypointWriter) -> dict[str, Outcome]:
     folders = [path.parent for path in sorted(dataset.glob(f"*/{METADATA_FILE}"))]
     if not folders:
         raise ValueError(f"{dataset} holds no split such as train/{METADATA_FILE}; give the folder of one data set")
-    tables = {folder: [json.loads(line) for line in _lines(folder)] for folder in folders}
+    tables = {folder: read_rows(dataset, folder.name) for folder in folders}
     for folder, rows in tables.items():
         if any(row.get(COLUMN) for row in rows) and not (folder / MADE_BY).is_file():
             raise ValueError(f"{folder} has keypoints that this command did not make; it replaces none")
@@ -237,10 +233,6 @@ def make_split(files: Sequence[str], out: Path, writer: KeypointWriter) -> Outco
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text(out / METADATA_FILE, "".join(lines))
     return outcome
-
-
-def _lines(folder: Path) -> list[str]:
-    return [line for line in (folder / METADATA_FILE).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _name(row: Mapping[str, Any]) -> str:

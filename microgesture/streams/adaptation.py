@@ -20,10 +20,11 @@ import numpy as np
 import yaml
 
 from microgesture.ablation.runs import Command, Run
-from microgesture.arguments import read_recipe
 from microgesture.data import load
 from microgesture.data.clips import DatasetInfo, write_text
+from microgesture.evaluation.calibration import fit_temperature
 from microgesture.evaluation.score_file import Scores, scores_of
+from microgesture.recipes import read_recipe
 from microgesture.streams import fusion
 from microgesture.streams.adaptation_data import seen_splits, write_round
 from microgesture.streams.adaptation_tables import as_text, round_row
@@ -289,7 +290,7 @@ class _Experiment:
         for split, files in scores.items():
             if any(file.clips != files[0].clips for file in files):
                 raise ValueError(f"the streams' scores on {split} hold other clips: evaluate them again")
-        temperatures = [fusion.fit_temperature(file.logits, file.labels) for file in scores["validation"]]
+        temperatures = [fit_temperature(file.logits, file.labels) for file in scores["validation"]]
         tables = {
             split: np.stack([fusion.probabilities(file, T) for file, T in zip(files, temperatures, strict=True)])
             for split, files in scores.items()

@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from microgesture.data.clips import LABELS_FILE, METADATA_FILE, write_text
+from microgesture.annotation.records import read_lines
+from microgesture.data.clips import LABELS_FILE, METADATA_FILE, DatasetInfo, write_text
+from microgesture.data.fingerprint import fingerprint
 from microgesture.run_record import RECORD_FILE
 from microgesture.streams.pseudo_labels import REJECTED
 
@@ -34,8 +36,7 @@ _TAKEN = (*_FILES, "subject", "start", "end")
 
 def read_rows(dataset: Path, split: str) -> list[dict[str, Any]]:
     """The rows of a split as they are written."""
-    text = (dataset / split / METADATA_FILE).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [row for _, row in read_lines(dataset / split / METADATA_FILE)]
 
 
 def write_round(
@@ -103,10 +104,17 @@ def _linked(row: dict[str, Any], source: Path, into: Path, below: str = "") -> d
     return moved
 
 
-def about_data(folder: Path) -> dict[str, Any]:
-    """What the record of a run says of a data set that an adaptation made: `{"adaptation": …}`, else nothing."""
+def about_data(folder: Path, info: DatasetInfo) -> dict[str, Any]:
+    """What the record of a run says of its data set: which it is, its warnings, and the adaptation that made it."""
     path = folder / ABOUT_FILE
-    return {"adaptation": json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else {}
+    return {
+        "dataset": info.name,
+        "dataset_version": info.version,
+        "data_fingerprint": fingerprint(folder),
+        **({"leak": True} if info.leak else {}),
+        "official_overlap": info.official_overlap,
+        **({"adaptation": json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else {}),
+    }
 
 
 def seen_splits(dataset: Path, target: str, splits: Sequence[str]) -> list[str]:
@@ -121,18 +129,15 @@ def seen_splits(dataset: Path, target: str, splits: Sequence[str]) -> list[str]:
     """
     if target not in splits:
         return []
-    sizes = {path.stat().st_size for path in _paths(dataset, target)}
+    sizes = {(dataset / target / row["file_name"]).stat().st_size for row in read_rows(dataset, target)}
     own = _spans(dataset, target, sizes)
     return [split for split in splits if split == target or own & _spans(dataset, split, sizes)]
 
 
-def _paths(dataset: Path, split: str) -> list[Path]:
-    return [dataset / split / row["file_name"] for row in read_rows(dataset, split)]
-
-
 def _spans(dataset: Path, split: str, sizes: set[int]) -> set[tuple[str, Any, Any]]:
     found, digests = set(), dict[Path, str]()
-    for path, row in zip(_paths(dataset, split), read_rows(dataset, split), strict=True):
+    for row in read_rows(dataset, split):
+        path = dataset / split / row["file_name"]
         if path.stat().st_size not in sizes:
             continue
         if path not in digests:

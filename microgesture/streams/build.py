@@ -113,12 +113,8 @@ def build_stream_trainer(
     parts = (f"{model_args.stream} network", "all")
     return trainer, {
         "stream": model_args.stream,
-        "dataset": info.name,
-        "dataset_version": info.version,
+        **about_data(folder, info),
         **({"text_encoder": asdict(bank.key)} if targets is not None else {}),
-        **({"leak": True} if info.leak else {}),
-        "official_overlap": info.official_overlap,
-        **about_data(folder),
         "sentences": sentences,
         "parameters": [{"part": part, "trained": total, "frozen": 0} for part in parts],
     }

@@ -97,7 +97,7 @@ def evaluate_stream(
         state.wait_for_everyone()
         return {}
     train = data.get("train")
-    columns = {column: data[split][column] for column in ("subject",)}
+    columns = {"subject": data[split]["subject"]}
     result: dict[str, Any] = {"model": f"{name} stream", "split": split, "official_overlap": info.official_overlap}
     labels = None if train is None else train["label"]
     result |= split_results(scores, info, columns, labels, validation[0] if validation else None)

@@ -135,4 +135,4 @@ def accept(
             thresholds[c] = np.clip(confidence[rows[surest - 1]], rule.floor, tau)
         kept = rows[confidence[rows] >= thresholds[c]]
         labels[kept[: int(rule.cap * source_counts[c])]] = c
-    return Accepted(labels, confidence, thresholds, float((vote(target)[1] == M).mean()))
+    return Accepted(labels, confidence, thresholds, float((votes == M).mean()))

@@ -15,9 +15,9 @@ import yaml
 from conftest import ROOT
 from data_sets import data_set
 
-from microgesture.arguments import read_recipe
 from microgesture.data.clips import METADATA_FILE
 from microgesture.evaluation.score_file import score_path, scores_of
+from microgesture.recipes import read_recipe
 
 ROWS = {
     "full": {"group": "paper", "hypothesis": "The method."},

@@ -11,6 +11,7 @@ from conftest import ROOT
 from microgesture import arguments
 from microgesture.ablation.plan import Fold, Plan, read_plan, write_recipe
 from microgesture.data import utd_mhad
+from microgesture.recipes import read_recipe
 
 RECIPES = sorted((ROOT / "recipes").glob("ablation*.yaml"))
 SMALL = {
@@ -74,7 +75,7 @@ def test_each_fold_is_trained_and_tested_on_its_own_data(tmp_path) -> None:
     assert found.folds == (Fold("fold_1", one, one), Fold("fold_2", two, two))
     path = tmp_path / "sharp" / "fold_2" / "recipe.yaml"
     write_recipe(path, found, found.rows["sharp"], found.folds[1].fields)
-    assert arguments.read_recipe(path) == {
+    assert read_recipe(path) == {
         "dataset_dir": "data/f/fold_2", "output_dir": str(path.parent), "temperature": 0.02,
     }  # fmt: skip
 
@@ -94,7 +95,7 @@ def test_defaults_and_what_all_rows_share(tmp_path) -> None:
     assert plan(tmp_path, test_dataset_dir="data/y").folds == (Fold("", Path("data/x"), Path("data/y")),)
     assert found.rows["full"].hypothesis == "The method."
     write_recipe(tmp_path / "sharp" / "recipe.yaml", found, found.rows["sharp"], {"lambda_cp": 0.25})
-    assert arguments.read_recipe(tmp_path / "sharp" / "recipe.yaml") == {
+    assert read_recipe(tmp_path / "sharp" / "recipe.yaml") == {
         "dataset_dir": "data/x", "output_dir": str(tmp_path / "sharp"), "temperature": 0.02, "lambda_cp": 0.25,
     }  # fmt: skip
 

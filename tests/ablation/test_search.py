@@ -12,7 +12,7 @@ import yaml
 
 from microgesture.ablation.plan import Fold, read_plan
 from microgesture.ablation.search import search
-from microgesture.arguments import read_recipe
+from microgesture.recipes import read_recipe
 
 SPACE = {"metric": "top1", "fields": {"lambda_cp": {"low": 0.01, "high": 1, "log": True}, "temperature": [0.1, 0.2]}}
 

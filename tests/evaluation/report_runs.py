@@ -100,9 +100,9 @@ def record(dataset: str, seed: int, arguments: dict[str, Any]) -> dict[str, Any]
     }  # fmt: skip
 
 
-def write_ablation(folder: Path) -> Path:
+def write_ablation(folder: Path, people: int = 10) -> Path:
     """The folder of an ablation of three rows with two seeds, its table written as `microgesture ablate` does."""
-    people, C = 10, 4
+    C = 4
     labels = np.arange(people * C) % C
     rows = {
         "full": Row("full", "paper", "The method.", {}),

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browser import look_at, needs_chromium
+from devtools import look_at, needs_chromium
 from evaluation.report_runs import HOSTILE, hostile_dataset, write_ablation, write_run
 
 import evaluate_fgsgl
@@ -18,10 +18,10 @@ import train_fgsgl
 pytest.importorskip("matplotlib", reason="the report is drawn by matplotlib: pip install fgsgl[report]")
 
 from microgesture import cli
-from microgesture.evaluation.report.page import Table
+from microgesture.evaluation.report.page import Table, Text
 from microgesture.evaluation.report.paper_tables import paper_tables
 from microgesture.evaluation.report.runs import read_runs
-from microgesture.evaluation.report.write import write_report
+from microgesture.evaluation.report.write import report_blocks, write_report
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,7 @@ def test_names_stay_text_in_markdown(reported) -> None:
 def test_a_browser_shows_every_picture_and_has_nothing_to_complain_of(reported, tmp_path) -> None:
     seen = look_at(reported / "report.html", tmp_path)
     assert seen.console == []
+    assert seen.asked_for == set()
     assert seen.title == "FG-SGL: report"
     assert len(seen.pictures) == len(Page((reported / "report.html").read_text("utf-8")).all("img"))
     assert [alt for alt, width in seen.pictures if width == 0] == []
@@ -173,6 +174,23 @@ def test_only_seeds_are_taken_together_and_a_leak_stands_in_no_table_of_the_pape
     assert (without[0].text, without[1]) == (f"{100 * correct[2] / 8:.2f} ({correct[2]}/8)", "–")
 
 
+def test_a_stream_is_called_one_and_stands_in_no_table_of_the_paper(hostile, tmp_path) -> None:
+    folder = write_run(tmp_path / "skeleton", hostile)
+    about, result = (json.loads((folder / name).read_text()) for name in ("metrics.json", "eval_test.json"))
+    (folder / "metrics.json").write_text(json.dumps(about | {"stream": "skeleton"}))
+    result |= {"model": "skeleton stream", "transductive": True, "baselines": {"majority class": result["metrics"]}}
+    (folder / "eval_test.json").write_text(json.dumps(result))
+    runs = read_runs([folder])
+    blocks = report_blocks(runs, [])
+    tables = {block.caption: block.rows for block in blocks if isinstance(block, Table)}
+    beside = tables["Beside simple baselines on the same clips"]
+    assert [row[0] for row in beside] == ["skeleton stream", "majority class"]
+    said = [block.text for block in blocks if isinstance(block, Text)]
+    assert "No run here was evaluated on a test split as a row of these tables." in said
+    assert "A skeleton stream, which reads keypoints: no row of the paper's tables." in said
+    assert [text for text in said if text.startswith("Transductive: this checkpoint was adapted to these very clips")]
+
+
 def test_what_cannot_be_reported_is_said(reported, hostile, tiny_dataset, tmp_path, capsys) -> None:
     run = tmp_path / "run"
     shutil.copytree(reported.parent / "seed_1", run)
@@ -221,6 +239,23 @@ def test_an_ablation_has_its_table_its_picture_and_a_column_beside_the_paper(tmp
     assert class_level["row"] in (tmp_path / "out" / "report_pictures" / "ablation_01_differences.svg").read_text(
         "utf-8"
     )
+
+
+def test_people_too_few_for_an_interval_stand_one_by_one(tmp_path) -> None:
+    folder = write_ablation(tmp_path / "tables", people=6)
+    full, class_level, _ = json.loads((folder / "ablation.json").read_text())["rows"]
+    write_report([folder], tmp_path / "out")
+    markdown = (tmp_path / "out" / "report.md").read_text("utf-8").replace("\\", "")
+    assert "(too few people)" in markdown
+    assert "| Row | 0, of 4 | 1, of 4 | 2, of 4 | 3, of 4 | 4, of 4 | 5, of 4 |" in markdown
+    of_full, of_other = (row["per_subject"]["5"]["correct"] for row in (full, class_level))
+    assert class_level["compared"]["per_subject"]["5"]["difference"] == (sum(of_other) - sum(of_full)) / 8
+    difference = f"{100 * (sum(of_other) - sum(of_full)) / 8:+.1f}".replace("-", "−")
+    cells = next(line for line in markdown.splitlines() if re.match(r"\| class_level_text( \| [^|]*\)){6} \|$", line))
+    assert cells.endswith(f"| {sum(of_other) / 2:.1f} ({difference}) |")
+    write_ablation(tmp_path / "many")
+    write_report([tmp_path / "many"], tmp_path / "out2")
+    assert "| Row | 0, of 4 |" not in (tmp_path / "out2" / "report.md").read_text("utf-8")
 
 
 def test_a_run_as_training_and_evaluation_leave_it(tiny_arguments, tiny_dataset, tmp_path) -> None:

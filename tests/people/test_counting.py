@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_VISION, moving_square, write_video
+from conftest import moving_square, write_video
+from tiny_checkpoint import write_checkpoint
 
-from configuration_fgsgl import FGSGLConfig
 from microgesture import cli
 from microgesture.people.counting import inside, several
 from microgesture.people.detection import People
-from modeling_fgsgl import FGSGLForVideoClassification
-from processing_fgsgl import FGSGLProcessor
 
 NONE, TWO = [1, 1, 0, 1, 1], [2, 2, 2, 2, 2]
 
@@ -44,15 +42,7 @@ def test_who_is_in_a_box() -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    text = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
-    config = FGSGLConfig(
-        vision_config=dict(TINY_VISION), text_config=text, num_frames=4, embed_dim=16, id2label={0: "a", 1: "b"}
-    )
-    folder = tmp_path_factory.mktemp("checkpoint")
-    FGSGLForVideoClassification(config).save_pretrained(folder)
-    FGSGLProcessor(num_frames=4, size=32).save_pretrained(folder)
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), ["a", "b"])
 
 
 def warnings(path: Path) -> list[list[str]]:

@@ -191,7 +191,9 @@ def test_a_copy_of_a_test_clip_among_the_targets_is_found(world, tmp_path) -> No
 def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None:
     data = tmp_path / "data"
     shutil.copytree(world / "data", data)
-    rows = [row | {"initiator": "hand", "note": "up"} for row in read_rows(data, "unlabelled")]
+    # A line separator of Unicode inside a name ends no row.
+    more = {"initiator": "hand", "note": "up", "subject": "f\u2028g"}
+    rows = [row | more for row in read_rows(data, "unlabelled")]
     write_rows(data, "unlabelled", rows)
     write_round(tmp_path / "round", data, "unlabelled", np.array([2, *[-1] * 7]), {"method": "cmpl"})
     taught = read_rows(tmp_path / "round", "train")[24:]
@@ -199,7 +201,7 @@ def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None
     assert given == {
         "file_name": "target/clips/0.mp4",
         "label": "Hand left",
-        "subject": "f",
+        "subject": "f\u2028g",
         "keypoints": "target/keypoints/0.npy",
     }
     assert len(taught) == 1

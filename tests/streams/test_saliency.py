@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -144,3 +145,15 @@ def test_a_data_set_is_cropped_and_read_like_any_other(tiny_dataset, tmp_path, c
     assert (out / "test" / "clips" / "000000.mp4").stat().st_mtime_ns == stamp
     assert cli.main(["crop", str(data), "--out", str(data)]) == 1
     assert "the data set itself" in capsys.readouterr().err
+
+
+def test_a_clip_whose_frames_are_damaged_is_named(tiny_dataset, tmp_path, capsys) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_dataset, data, ignore=shutil.ignore_patterns("train", "validation"))
+    clip = data / "test" / "clips" / "002.mp4"
+    whole = bytearray(clip.read_bytes())
+    end = whole.index(b"moov") - 100  # among the last frames
+    whole[end - 200 : end] = bytes(200)
+    clip.write_bytes(whole)
+    assert cli.main(["crop", str(data), "--out", str(tmp_path / "out"), "--size", "48"]) == 1
+    assert re.search(r"002\.mp4: only \d+ of 20 frames can be decoded", capsys.readouterr().err)

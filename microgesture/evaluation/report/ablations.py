@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from microgesture.evaluation.comparison import MIN_SUBJECTS
 from microgesture.evaluation.report import plots
 from microgesture.evaluation.report.page import SVG, Block, Cell, Heading, Items, Picture, Table, Text, p_value, signed
 from microgesture.evaluation.report.published import Components
@@ -78,6 +80,8 @@ def ablation_blocks(ablation: Ablation, prefix: str) -> list[Block]:
     if compared:
         blocks.append(_picture(compared, metric, reference, prefix))
     blocks.append(_table(rows, metric, reference, test["clips"]))
+    if test["subjects"] < MIN_SUBJECTS:
+        blocks.append(_subjects(rows, reference))
     rows_in_words = tuple(f"{row['row']} ({row['group']}): {row['hypothesis']}{_fields(row)}" for row in rows)
     blocks += [Heading("What was expected before the runs, and what each row changes", 3), Items(rows_in_words)]
     return blocks
@@ -131,6 +135,22 @@ def _table(rows: Sequence[dict[str, Any]], metric: str, reference: str, clips: i
             )
         )  # fmt: skip
     return Table("Rows of the ablation, in per cent", head, tuple(cells), ("label", "wide", *["number"] * 7))
+
+
+def _subjects(rows: Sequence[dict[str, Any]], reference: str) -> Table:
+    """The people one by one, where they are too few for an interval over them."""
+    people = {name: about["clips"] for name, about in rows[0]["per_subject"].items()}
+    cells = tuple((row["row"], *(_of_subject(row, name) for name in people)) for row in rows)
+    caption = f"Right of each person's clips, mean over seeds, and top-1 less that of {reference} in points"
+    head = ("Row", *(f"{name}, of {clips}" for name, clips in people.items()))
+    return Table(caption, head, cells, ("label", *["number"] * len(people)))
+
+
+def _of_subject(row: dict[str, Any], name: str) -> str:
+    text = f"{statistics.mean(row['per_subject'][name]['correct']):.1f}"
+    if row["compared"] is None:
+        return text
+    return f"{text} ({signed(100 * row['compared']['per_subject'][name]['difference'], 1)})"
 
 
 def spread(values: dict[str, Any]) -> str:

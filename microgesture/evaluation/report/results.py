@@ -13,6 +13,7 @@ from microgesture.evaluation.report.page import SVG, Block, Figures, Heading, Pi
 from microgesture.evaluation.report.runs import Run
 from microgesture.evaluation.report.texts import text_blocks
 from microgesture.evaluation.score_file import Scores
+from microgesture.evaluation.text_report import TRANSDUCTIVE
 
 
 def results_blocks(run: Run, split: str, name: str, frames: Frames | None) -> list[Block]:
@@ -32,6 +33,8 @@ def results_blocks(run: Run, split: str, name: str, frames: Frames | None) -> li
         blocks.append(
             Text("Where it was trained on these very clips, these figures say nothing of others.", "warning")
         )
+    if result.get("transductive"):
+        blocks.append(Text(f"Transductive: {TRANSDUCTIVE}.", "warning"))
     blocks += [_figures(result), *_baselines(result), *_classes(result["metrics"], name), *_groups(result)]
     blocks += calibration_blocks(result, scores, name)
     blocks += text_blocks(result.get("text") or {})
@@ -62,7 +65,8 @@ def _baselines(result: dict[str, Any]) -> list[Block]:
     if not found:
         return []
     rows = tuple(
-        (name, *_counts(m), percent(m["macro_f1"])) for name, m in {"FG-SGL": result["metrics"], **found}.items()
+        (name, *_counts(m), percent(m["macro_f1"]))
+        for name, m in {result.get("model", "FG-SGL"): result["metrics"], **found}.items()
     )
     head = ("Method", "Right of clips", "Top-1", "Macro-F1")
     return [Table("Beside simple baselines on the same clips", head, rows, ("", *["number"] * 3))]

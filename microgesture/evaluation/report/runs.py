@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,14 @@ class Run:
         return self.record["arguments"].get(name, self.record["recipe_fields"].get(name, default))
 
     @property
+    def stream(self) -> str | None:
+        """The stream that was trained, `None` for FG-SGL."""
+        return self.record.get("stream")
+
+    @property
     def components(self) -> Components | None:
-        """Which row of Tables II and III it is, `None` for a control."""
-        if any(self.setting(name, usual) != usual for name, usual in PLAIN.items()):
+        """Which row of Tables II and III it is, `None` for a control or a stream."""
+        if self.stream or any(self.setting(name, usual) != usual for name, usual in PLAIN.items()):
             return None
         fg_sa, cp_a, ml_co = (bool(self.setting(name, True)) for name in ("fg_sa", "cp_a", "ml_co"))
         told = str((self.record.get("sentences") or {}).get("text") or self.setting("fg_text", "fine"))
@@ -90,11 +96,14 @@ class Run:
         Raises:
             ValueError: They cannot be read, or were made with other weights than lie there now.
         """
-        path = score_path(self.folder, split)
-        if not path.is_file():
-            return None
+        return self._scores.get(split)
+
+    @cached_property
+    def _scores(self) -> dict[str, Scores]:
+        """Those that were kept; read once, because the whole weights are read to see whether they belong to them."""
         weights = any(self.folder.glob("model*.safetensors"))
-        return scores_of(self.folder, split) if weights else Scores.read(path)
+        paths = {split: path for split in self.results if (path := score_path(self.folder, split)).is_file()}
+        return {s: scores_of(self.folder, s) if weights else Scores.read(path) for s, path in paths.items()}
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:

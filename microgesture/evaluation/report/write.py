@@ -92,6 +92,8 @@ def _marks(run: Run) -> list[Block]:
     overlap = run.record.get("official_overlap")
     if overlap:
         marks.append(Text(f"People of one split are seen in another, as it was published: {overlap}.", "warning"))
-    if run.components is None:
+    if run.stream:
+        marks.append(Text(f"A {run.stream} stream, which reads keypoints: no row of the paper's tables.", "note"))
+    elif run.components is None:
         marks.append(Text("A control: it trains with settings that no row of the paper's tables has.", "note"))
     return marks

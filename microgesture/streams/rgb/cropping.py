@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,14 @@ from tqdm import tqdm
 from microgesture.data import load
 from microgesture.data.clips import LABELS_FILE, METADATA_FILE, write_text
 from microgesture.data.keypoints import Layout
+from microgesture.streams.adaptation_data import read_rows
 from microgesture.streams.keypoint_clips import COLUMN, layout_of, read_points
 from microgesture.streams.rgb.saliency import SaliencyCrop
 
 CRF = "12"  # of H.264; hardly to be seen, and the reader decodes it again
 
-Open = Callable[[Path], Any]
 
-
-def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, open_recording: Open) -> dict[str, int]:
+def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, reader: Any) -> dict[str, int]:
     """Writes the cropped data set; clips that are there already are kept, so it goes on where it was stopped.
 
     Args:
@@ -40,7 +39,7 @@ def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, open_reco
         out: The folder to make.
         crop: How boxes are made.
         size: Side of the frames that are written, in pixels; even.
-        open_recording: Opens a video file, as `video_fgsgl.Recording`.
+        reader: The module `video_fgsgl`.
 
     Returns:
         Clips of each split.
@@ -58,12 +57,12 @@ def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, open_reco
     labels.pop("keypoints", None)
     for split, rows in data.items():
         layout = layout_of(dataset, split, rows) if COLUMN in rows.column_names and rows[COLUMN][0] else None
-        written = [json.loads(line) for line in (dataset / split / METADATA_FILE).read_text("utf-8").splitlines()]
+        written = read_rows(dataset, split)
         (out / split / "clips").mkdir(parents=True, exist_ok=True)
         for number, row in enumerate(tqdm(written, desc=f"cropping {split}", unit="clip")):
             name = f"clips/{number:06d}.mp4"
             if not (out / split / name).is_file():
-                _crop_clip(dataset / split, row, layout, out / split / name, crop, size, open_recording)
+                _crop_clip(dataset / split, row, layout, out / split / name, crop, size, reader)
             row.pop(COLUMN, None)
             row |= {"file_name": name, "start": None, "end": None}
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written)
@@ -73,9 +72,18 @@ def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, open_reco
 
 
 def _crop_clip(
-    folder: Path, row: dict[str, Any], layout: Layout | None, path: Path, crop: SaliencyCrop, size: int, opened: Open
+    folder: Path, row: dict[str, Any], layout: Layout | None, path: Path, crop: SaliencyCrop, size: int, reader: Any
 ) -> None:
-    with closing(opened(folder / row["file_name"])) as recording:
+    frames, rate = reader.replanned(partial(_read_clip, folder, row, reader))
+    boxes = _boxes(folder, row, layout, frames, crop)
+    _write(path, cut(frames, boxes, size), rate)
+
+
+def _read_clip(
+    folder: Path, row: dict[str, Any], reader: Any, measured: bool
+) -> tuple[npt.NDArray[np.uint8], Fraction]:
+    """All frames of a clip, and its mean frame rate."""
+    with closing(reader.Recording(folder / row["file_name"], measured=measured)) as recording:
         line = recording.timeline
         times = [float((pts - line.pts[0]) * line.time_base) for pts in line.pts]
         begin, end = row.get("start") or 0.0, row.get("end") or float("inf")
@@ -83,9 +91,7 @@ def _crop_clip(
         pictures = dict(recording.pictures(places))
         last = times[places[-1] + 1] if places[-1] + 1 < len(times) else float(line.seconds)
         rate = Fraction(len(places) / max(last - times[places[0]], 1e-3)).limit_denominator(1000)
-    frames = np.stack([pictures[place].numpy() for place in places])
-    boxes = _boxes(folder, row, layout, frames, crop)
-    _write(path, cut(frames, boxes, size), max(rate, Fraction(1)))
+    return np.stack([pictures[place].numpy() for place in places]), max(rate, Fraction(1))
 
 
 def _boxes(
