@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,7 @@ def run_keypoints(args: argparse.Namespace, reader: Any) -> int:
 
     dataset = _dataset(args)
     mirrored: bool | str = files.is_mirrored(dataset) if dataset else args.mirrored
-    videos = [] if dataset else find_files(args.source)
+    videos = [] if dataset else [file for file in find_files(args.source) if not _below(file, args.out)]
     failed: list[str] = []
 
     def on_failed(path: Path, error: Exception) -> None:
@@ -106,6 +107,9 @@ def _dataset(args: argparse.Namespace) -> Path | None:
 
     folders = [Path(source) for source in args.source if (Path(source) / LABELS_FILE).is_file()]
     if not folders:
+        inside = sorted(path.parent.name for source in args.source for path in Path(source).glob(f"*/{LABELS_FILE}"))
+        if inside:
+            raise ValueError(f"{args.source[0]} holds the data sets {', '.join(inside)}; give one of them")
         if args.out is None:
             raise ValueError("name the split to make of the videos with --out, e.g. --out data/own/unlabelled")
         return None
@@ -117,6 +121,11 @@ def _dataset(args: argparse.Namespace) -> Path | None:
             "is mirrored; leave out --out and --mirrored"
         )
     return folders[0]
+
+
+def _below(file: str, folder: Path) -> bool:
+    """Whether a file lies in a folder: a split that was begun inside the videos' folder holds each of them again."""
+    return Path(os.path.abspath(file)).is_relative_to(os.path.abspath(folder))
 
 
 def _extractor(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from transformers import AutoConfig, AutoModelForObjectDetection
 
-from microgesture.people.weights import Preparation, checkpoint_folder
+from microgesture.people.weights import Preparation, checkpoint_folder, loading
 
 Boxes = npt.NDArray[np.float32]
 
@@ -71,15 +71,12 @@ class PersonDetector:
             ImportError: It needs a library that is not installed, such as timm.
         """
         folder = checkpoint_folder(name_or_path)
-        try:
+        with loading(name_or_path, "detector"):
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForObjectDetection.from_pretrained(
                 folder, config=config, local_files_only=True, use_safetensors=True, trust_remote_code=False,
                 dtype=torch.float32,
             )  # fmt: skip
-        except (ValueError, KeyError, RuntimeError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise ValueError(f"{name_or_path} is no detector that transformers can load: {said}") from error
         return cls(model.to(device), Preparation.read(folder), min_score)
 
     @torch.inference_mode()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from transformers import AutoConfig, VitPoseForPoseEstimation
 
 from microgesture.data.keypoints import read_layout
-from microgesture.people.weights import Preparation, checkpoint_folder
+from microgesture.people.weights import Preparation, checkpoint_folder, loading
 
 LAYOUT = "coco_17"
 PADDING = 1.25
@@ -63,12 +63,13 @@ class PoseEstimator:
             ValueError: It is no ViTPose, or has other joints.
         """
         folder = checkpoint_folder(name_or_path)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if config.model_type != "vitpose":
-            raise ValueError(f"{name_or_path} is a {config.model_type}, not a ViTPose; give one, see the help")
-        model = VitPoseForPoseEstimation.from_pretrained(
-            folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        with loading(name_or_path, "ViTPose"):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if config.model_type != "vitpose":
+                raise ValueError(f"it is a {config.model_type}")
+            model = VitPoseForPoseEstimation.from_pretrained(
+                folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
         return cls(model.to(device), Preparation.read(folder), batch_size)
 
     @torch.inference_mode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers.image_transforms import get_size_with_aspect_ratio
 
 CONFIG_FILE = "config.json"
@@ -58,6 +60,20 @@ def _lacking(folder: Path) -> str:
         "model.safetensors": any(folder.glob("model*.safetensors")),
     }
     return ", ".join(name for name, there in needs.items() if not there)
+
+
+@contextmanager
+def loading(name_or_path: str, what: str) -> Iterator[None]:
+    """Turns what libraries raise for a checkpoint that does not fit into one sentence.
+
+    Raises:
+        ValueError: In place of theirs.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"{name_or_path} is no {what} that transformers can load: {said}") from error
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,13 @@ def test_what_is_no_detector_of_people_is_refused(two_people, vitpose, tmp_path)
         PersonDetector.from_pretrained(str(tmp_path / "d"))
     with pytest.raises(ValueError, match="is no detector that transformers can load"):
         PersonDetector.from_pretrained(str(vitpose))
-    (tmp_path / "d" / "model.safetensors").rename(tmp_path / "d" / "pytorch_model.bin")
+    weights = tmp_path / "d" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(ValueError, match="is no detector that transformers can load"):
+        PersonDetector.from_pretrained(str(tmp_path / "d"))
+    weights.write_bytes(whole)
+    weights.rename(tmp_path / "d" / "pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match=r"lacks model\.safetensors; give the folder of a whole checkpoint"):
         PersonDetector.from_pretrained(str(tmp_path / "d"))
     with pytest.raises(FileNotFoundError, match=r"the folder \./nowhere does not exist"):

@@ -112,6 +112,10 @@ def test_videos_become_a_split_without_labels(data, two_people, vitpose, tmp_pat
     (clips / "bad.mp4").write_text("no video")
     networks = {"detector": two_people, "pose": vitpose}
     out = data / "unlabelled"
+    assert keypoints(clips, "--out", clips / "out", **networks) == 3
+    assert keypoints(clips, "--out", clips / "out", **networks) == 3
+    assert "0 clips; 2 were there already" in capsys.readouterr().out
+    shutil.rmtree(clips / "out")
     assert keypoints(clips, "--out", out, "--people", 2, **networks) == 3
     screen = capsys.readouterr()
     assert f"{out}: 2 clips" in screen.out
@@ -210,6 +214,7 @@ def test_what_cannot_work_is_said_before_any_work(data, two_people, vitpose, tmp
 
     assert "name the split to make of the videos with --out" in told(data / "train" / "clips")
     assert "is a data set; give it alone, or give videos" in told(data, data)
+    assert "holds the data sets data; give one of them" in told(tmp_path)
     assert "leave out --out and --mirrored" in told(data, "--mirrored")
     assert "--min_score is 2.0 (0 to 1)" in told(data, "--min_score", "2")
     assert "--detect_every is 0; it must be 1 to 30" in told(data, "--detect_every", "0")
@@ -218,4 +223,4 @@ def test_what_cannot_work_is_said_before_any_work(data, two_people, vitpose, tmp
     (data / "train" / "keypoints" / "mine.npy").write_bytes(b"")
     assert "holds keypoints that this command did not make; it replaces none" in told(data)
     assert keypoints(data, detector=two_people, pose=two_people) == 1
-    assert "is a yolos, not a ViTPose" in capsys.readouterr().err
+    assert "is no ViTPose that transformers can load: it is a yolos" in capsys.readouterr().err
