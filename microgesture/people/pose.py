@@ -7,7 +7,6 @@ coordinates of Huang et al. (CVPR 2020): the first and last pixel lie on the bor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,20 +124,25 @@ def warp(picture: torch.Tensor, middle: torch.Tensor, size: torch.Tensor, height
     Returns:
         float32 `(3, height, width)` of whole numbers, 0 to 255.
     """
-    H, W = picture.shape[:2]
     x = float(middle[0]) + (torch.arange(width) / (width - 1) - 0.5) * float(size[0])
     y = float(middle[1]) + (torch.arange(height) / (height - 1) - 0.5) * float(size[1])
-    # Only what is looked at becomes floating-point numbers: a whole 4K picture would be 100 MB.
-    left, right = (min(max(v, 0), W) for v in (math.floor(x[0]) - 1, math.ceil(x[-1]) + 2))
-    top, bottom = (min(max(v, 0), H) for v in (math.floor(y[0]) - 1, math.ceil(y[-1]) + 2))
-    if right - left < 1 or bottom - top < 1:
-        return torch.zeros(3, height, width, device=picture.device)
-    part = picture[top:bottom, left:right].permute(2, 0, 1)[None].float()
-    # grid_sample counts pixel centres from half a pixel inside the borders -1 and 1.
-    across = (2 * (x - left) + 1) / (right - left) - 1
-    down = (2 * (y - top) + 1) / (bottom - top) - 1
-    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)[None].to(part)
-    return F.grid_sample(part, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].round()
+    rows, columns = (
+        _neighbours(at.to(picture.device), side) for at, side in zip((y, x), picture.shape[:2], strict=True)
+    )
+    out = sum(
+        picture[row[:, None], column] * (down[:, None] * across)[..., None]
+        for row, down in rows
+        for column, across in columns
+    )
+    return torch.as_tensor(out).permute(2, 0, 1).round()
+
+
+def _neighbours(at: torch.Tensor, side: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The pixels before and after places along a side of a picture, and their weights, 0 outside."""
+    before = at.floor().long()
+    share = at - before
+    pixels = ((before, 1 - share), (before + 1, share))
+    return [(p.clamp(0, side - 1), torch.where((p >= 0) & (p < side), weight, 0.0)) for p, weight in pixels]
 
 
 def joints(heat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -161,13 +165,10 @@ def _refinement(heat: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
     A step of more than a pixel and a half is no refinement: there the heatmap has no such maximum, and the pixel
     itself is kept.
     """
-    logs = F.pad(_blurred(heat).clamp(LOWEST, HIGHEST).log(), (1, 1, 1, 1), mode="replicate")
-    width = logs.shape[-1]
-    flat = logs.flatten(2)
-    centre = (peak[..., 1] + 1) * width + peak[..., 0] + 1
+    around = _smoothed(heat, peak).clamp(LOWEST, HIGHEST).log()
 
     def at(x: int, y: int) -> torch.Tensor:
-        return flat.gather(2, (centre + y * width + x)[..., None])[..., 0]
+        return around[..., 1 + y, 1 + x]
 
     here = at(0, 0)
     slope = torch.stack([(at(1, 0) - at(-1, 0)) / 2, (at(0, 1) - at(0, -1)) / 2], -1)
@@ -181,13 +182,18 @@ def _refinement(heat: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
     return torch.where(fits, step, 0.0)
 
 
-def _blurred(heat: torch.Tensor) -> torch.Tensor:
-    """Heatmaps `(N, J, h, w)` smoothed by a Gaussian; beyond the borders they are mirrored."""
+def _smoothed(heat: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
+    """Heatmaps `(N, J, h, w)`, smoothed by a Gaussian, in the 3 × 3 pixels around peaks: `(N, J, 3, 3)`.
+
+    Beyond the borders heatmaps are mirrored.
+    """
     offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=heat.dtype)
     kernel = torch.exp(-0.5 * (offsets / BLUR) ** 2)
-    kernel = kernel / kernel.sum()
-    N, J, h, w = heat.shape
-    rows, columns = (torch.from_numpy(np.pad(np.arange(size), RADIUS, mode="symmetric")) for size in (h, w))
-    out = heat.reshape(N * J, 1, h, w)[:, :, rows][..., columns]
-    out = F.conv2d(F.conv2d(out, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return out.view(N, J, h, w)
+    wide = 2 * RADIUS + 3
+    kernels = torch.stack([F.pad(kernel / kernel.sum(), (shift, 2 - shift)) for shift in range(3)])
+    rows, columns = (torch.from_numpy(np.pad(np.arange(s), RADIUS + 1, mode="symmetric")) for s in heat.shape[2:])
+    places = torch.arange(wide)
+    row, column = rows[peak[..., 1, None] + places], columns[peak[..., 0, None] + places]
+    n, j = (torch.arange(size) for size in heat.shape[:2])
+    patch = heat[n[:, None, None, None], j[:, None, None], row[..., None], column[..., None, :]]
+    return kernels @ patch @ kernels.T
