@@ -10,6 +10,7 @@ from typing import Any
 from microgesture.ablation.command import add_options as add_ablate_options
 from microgesture.annotation import commands as annotate
 from microgesture.evaluation.report.command import add_report
+from microgesture.keypoint_commands import add_keypoints
 from microgesture.onnx_export import add_export
 from microgesture.streams import commands as streams
 
@@ -249,6 +250,7 @@ def parser() -> argparse.ArgumentParser:
     look_over.add_argument("--json", type=Path, help="also write the report to this file")
     look_over.set_defaults(run=check)
     streams.add(commands, video_reader)
+    add_keypoints(commands, video_reader)
     add_predict(commands)
     add_coding(commands)
     annotate.add(commands, video_reader)

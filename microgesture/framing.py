@@ -35,7 +35,8 @@ def add_framing(parser: argparse.ArgumentParser) -> None:
     part = parser.add_argument_group(
         "part of the picture",
         "Pixels of the upright picture, from its upper left corner; with --mirrored, of the picture turned back. "
-        "People are not detected: if several are visible, only you can tell who is meant, so give a box.",
+        "Without --detector nobody is detected, and nothing tells you that several people are visible. With it you "
+        "are warned, and still only you can tell who is meant, so give a box.",
     )
     one = part.add_mutually_exclusive_group()
     one.add_argument(
@@ -44,6 +45,11 @@ def add_framing(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--person", type=box, metavar="X,Y,W,H",
         help="a box around one person: widened to a square, so that nothing is squeezed",
+    )  # fmt: skip
+    part.add_argument(
+        "--detector", metavar="NAME_OR_DIR",
+        help="look for people in a few frames of each file, and warn where several are seen: a detector's name on the "
+        "Hub, e.g. PekingU/rtdetr_r50vd, or its folder",
     )  # fmt: skip
     part.add_argument(
         "--preview", type=Path, metavar="DIR",

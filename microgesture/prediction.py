@@ -180,6 +180,8 @@ def run(
     """
     from accelerate import PartialState
 
+    from microgesture.people.counting import watched
+
     _check_outputs(args)
     files = find_files(args.files)
     if args.preview is not None:
@@ -195,7 +197,8 @@ def run(
     pipe = _framed(load(args.checkpoint, torch.device(args.device) if args.device else state.device, args.dtype), args)
     pictures = outputs.eaf_names(files) if args.explain is not None else {}
     failed = []
-    for result in recognise(pipe, left, args, probe):
+    results = recognise(pipe, left, args, probe)
+    for result in watched(results, args.detector, pipe, read_frames, args.mirrored, bool(args.roi or args.person)):
         if "error" in result:
             if args.on_error == "stop":
                 raise ValueError(_told(result))
@@ -283,6 +286,7 @@ def _journal(args: argparse.Namespace) -> Journal | None:
             weights.update(hashlib.file_digest(stream, "sha256").digest())
     about = {"weights": weights.hexdigest()[:16], "spot": args.spot, "mirrored": args.mirrored}
     about |= {"roi": args.roi, "person": args.person} if args.roi or args.person else {}
+    about |= {"detector": args.detector} if args.detector else {}
     about |= {"background": args.background, "dtype": args.dtype}
     return Journal(path, about | {"labels": _labels(args.checkpoint)})
 

@@ -1,7 +1,7 @@
 """What the clips were like that a network was trained on, and whether others are like them.
 
-Frame rate, length, size and shape of the picture can be read off a file. How large a person is in it, and whether
-there are several, cannot: that needs a detector of people, and this project has none.
+Frame rate, length, size and shape of the picture can be read off a file. How large a person is in it cannot, nor
+whether there are several: the latter needs a detector of people (`microgesture.people.counting`).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ import hypothesis  # noqa: E402
 from microgesture.data.clips import ClipSample, write_split  # noqa: E402 - after the variables above
 from microgesture.data.fg_text import FGText  # noqa: E402
 
-pytest_plugins = ("published_folders",)
+pytest_plugins = ("people_networks", "published_folders")
 
 # The same examples in every run, however busy the machine is.
 hypothesis.settings.register_profile("project", derandomize=True, deadline=None, database=None)

@@ -21,7 +21,7 @@ OTHER_UNIT = 30.0  # times larger or smaller than usual: metres and millimetres,
 def check_keypoints(
     root: Path, rows: Sequence[Row], videos: dict[tuple[str, str], Video], report: Report, progress: bool
 ) -> None:
-    """Checks the files that the column `keypoints` names: float arrays (T, J, C) with C = 2 or 3.
+    """Checks the files that the column `keypoints` names: float arrays (T, J, C) with C = 2 or 3, or (M, T, J, C).
 
     Args:
         root: The data set folder.
@@ -36,7 +36,7 @@ def check_keypoints(
     shapes: dict[Row, int] = {}
     for row in tqdm(named, desc="keypoints", unit="file", delay=1, disable=not progress or not named):
         try:
-            points = read_points(root / row.split, str(row.keypoints))
+            points = read_points(root / row.split, str(row.keypoints), people=2)
         except (ValueError, OSError) as error:
             report.add("keypoints", str(error), **row.place)
             continue
@@ -61,8 +61,13 @@ def check_keypoints(
             report.add("keypoints_unit", message, **row.place)
 
 
-def read_points(folder: Path, name: str) -> npt.NDArray[np.floating]:
-    """Reads a keypoint file of a split, `(T, J, 2 or 3)`.
+def read_points(folder: Path, name: str, people: int = 1) -> npt.NDArray[np.floating]:
+    """Reads a keypoint file of a split, `(T, J, 2 or 3)`; of several people the first.
+
+    Args:
+        folder: The split's folder.
+        name: The file.
+        people: How many people it may hold.
 
     Raises:
         ValueError: Its path leaves the folder, or it holds something else.
@@ -73,10 +78,12 @@ def read_points(folder: Path, name: str) -> npt.NDArray[np.floating]:
         raise ValueError(f"{name} leads out of the split's folder; copy the file there")
     # Mapped, so that a header that promises more than the file holds costs no memory; objects are refused.
     points = np.lib.format.open_memmap(path, mode="r")
+    if points.ndim == 4 and 1 <= len(points) <= people:
+        points = points[0]
     if points.ndim != 3 or points.shape[2] not in (2, 3) or points.dtype.kind != "f" or 0 in points.shape:
         raise ValueError(
             f"{name} holds {points.dtype} {points.shape}; expected floating-point numbers (frames, joints, 2 or 3), "
-            "of one person"
+            + ("of one person" if people == 1 else "of one person, or (people, frames, …) of two")
         )
     return np.asarray(points)
 

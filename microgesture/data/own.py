@@ -289,7 +289,7 @@ def _write(
     )
     for clip, split in bar:
         key = clip.video, split
-        links[key] = file_name = links.get(key) or _link(clip.video, root, folder / split)
+        links[key] = file_name = links.get(key) or link_video(clip.video, root, folder / split)
         text = clip.fg_text or defaults[clip.label]
         subject = clip.subject or UNKNOWN
         rows[split].append(ClipSample(file_name, clip.label, subject, text, clip.start, clip.end))
@@ -298,8 +298,8 @@ def _write(
     write_text(folder / "README.md", card(info, rows))
 
 
-def _link(video: Path, root: Path, split: Path) -> str:
-    """Puts a video into a split, once; returns its file name there."""
+def link_video(video: Path, root: Path, split: Path) -> str:
+    """Puts a video that lies below `root` into a split, once and whole; returns its file name there."""
     # Names that are no UTF-8 cannot stand in JSON, and fsspec takes what follows `::` for another file.
     name = os.fsencode(video.relative_to(root).as_posix()).decode("utf-8", "replace").replace("::", "__")
     target = split / "videos" / name
@@ -309,7 +309,9 @@ def _link(video: Path, root: Path, split: Path) -> str:
         try:
             os.link(real, target)
         except OSError:  # another disk, or one that knows no hard links
-            shutil.copyfile(real, target)
+            partial = target.with_name(f".{os.getpid()}.partial")
+            shutil.copyfile(real, partial)
+            os.replace(partial, target)
     return f"videos/{name}"
 
 

@@ -119,7 +119,7 @@ def layout_of(dataset: Path, split: str, rows: datasets.Dataset) -> Layout:
     if COLUMN not in rows.column_names or not rows[COLUMN][0]:
         raise ValueError(
             f"{dataset} has no keypoints, which a stream reads; `microgesture prepare` writes them for utd_mhad, smg, "
-            "and with --keypoints for imigue and ma52"
+            "and with --keypoints for imigue and ma52; `microgesture keypoints` finds them in any videos"
         )
     named = json.loads((dataset / LABELS_FILE).read_text(encoding="utf-8")).get("keypoints")
     return read_layout(named) if named else layout_of_size(read_points(dataset / split, rows[COLUMN][0]).shape[-2])

@@ -281,7 +281,8 @@ def test_sides_where_nobody_knows_about_mirrors(good):
         (lambda a: a[:-1], {}, {"keypoints_length": 1}),
         (lambda a: a[:5], {"keypoints": 1}, {}),
         (lambda a: a[:, :4], {"keypoints": 1}, {}),
-        (lambda a: a[None], {"keypoints": 1}, {}),
+        (lambda a: np.stack([a, a]), {}, {}),  # two people
+        (lambda a: np.stack([a, a, a]), {"keypoints": 1}, {}),
         (lambda a: a[:0], {"keypoints": 1}, {}),
         (lambda a: a.astype(int), {"keypoints": 1}, {}),
         (lambda a: a.astype(object), {"keypoints": 1}, {}),
