@@ -72,18 +72,13 @@ def build_video_stream_trainer(
             not fit.
         FileNotFoundError: There are no such weights.
     """
-    if model_args.stream == "r2plus1d" and training.bf16 and training.device.type == "cpu":
-        raise ValueError(
-            "bf16 with the stream r2plus1d on a CPU: there, torch's gradient of a convolution over two frames is "
-            "wrong (docs/log.md). Leave bf16 out, or train on a GPU"
-        )
+    stream, weights = str(model_args.stream), model_args.stream_weights
+    _check_precision(stream, training)
     # A stream reads no sentence of a clip, and has no adapters.
     training.fg_sa = training.cp_a = training.ml_co = False
     training.vision_tuning = "full"
     targets, sentences = semantic_targets(training, info, bank)
-    stream, weights, width = str(model_args.stream), model_args.stream_weights, 0
-    if targets is not None:
-        width = targets.shape[1]
+    width = 0 if targets is None else targets.shape[1]
     # A branch may move on while clips are decoded: one commit for the whole run.
     commit = classifiers.find(weights, _WEIGHTS.get(stream, stream)) if weights else None
     folder = Path(data_args.dataset_dir)
@@ -118,6 +113,14 @@ def build_video_stream_trainer(
     about = about_run(trainer, model_args, data_args, info, bank, sentences)
     # A folder has no revision, and its place is nobody's business.
     return trainer, about | ({"backbone": weights} if commit else {})
+
+
+def _check_precision(stream: str, training: FGSGLTrainingArguments) -> None:
+    if stream == "r2plus1d" and training.bf16 and training.device.type == "cpu":
+        raise ValueError(
+            "bf16 with the stream r2plus1d on a CPU: there, torch's gradient of a convolution over two frames is "
+            "wrong (docs/log.md). Leave bf16 out, or train on a GPU"
+        )
 
 
 def network(stream: str) -> tuple[Any, Any]:
