@@ -117,11 +117,20 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
         assert record["steps"] == 2
         assert record["adaptation"]["method"] == method
         assert bool(record["adaptation"]["transductive_on"]) == (method in ("cmpl", "self_training"))
+    for method, chosen in result["chosen_round"].items():
+        validation = [
+            sum(row["validation"] for row in rounds.values() if (row["method"], row["round"]) == (method, number))
+            for number in (1, 2)
+        ]
+        assert chosen == 1 + validation.index(max(validation))  # of equally good rounds, the first
+        tested = (tmp_path / "out" / method).glob("round_*/*/scores_test.safetensors")
+        assert {path.parts[-3] for path in tested} == {f"round_{chosen}"}
     rows = read_rows(tmp_path / "out" / "cmpl" / "round_1" / "skeleton_data", "train")
     assert len(rows) == 24 + first["accepted"]
     assert all(row["truth"] is None for row in rows if "truth" in row)
     table = (tmp_path / "out" / "adaptation.md").read_text()
     assert "Test, inductive: no test clip was a target." in table
+    assert f"| cmpl, round {result['chosen_round']['cmpl']} of 2 |" in table
     assert set(result["test"]) == {"source", *methods}
     assert result["test"]["cmpl"]["fused"]["total"] == 8
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
@@ -205,11 +214,12 @@ def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None
     assert len(taught) == 1
 
 
-def test_the_shipped_recipe_is_read_and_finds_its_streams() -> None:
-    found = adaptation.read(ROOT / "recipes" / "adapt_utd_mhad.yaml")
+@pytest.mark.parametrize(("name", "target"), [("", "test"), ("_to_2", "target"), ("_to_4", "target")])
+def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> None:
+    found = adaptation.read(ROOT / "recipes" / f"adapt_utd_mhad{name}.yaml")
     assert set(found.methods) == set(adaptation.METHODS)
     assert all(Path(path).is_file() for path in found.streams.values())
-    assert found.target == found.test == "test"
+    assert (found.target, found.test) == (target, "test")
 
 
 @pytest.mark.parametrize(
