@@ -60,7 +60,7 @@ def test_every_recipe_parses(path: Path) -> None:
 
 def test_no_two_recipes_write_into_one_folder() -> None:
     folders = [arguments.read_recipe(path)["output_dir"] for path in RECIPES]
-    assert len(set(folders)) == len(folders) == len(DATASETS) * 6 + 6
+    assert len(set(folders)) == len(folders) == len(DATASETS) * 6 + 8
 
 
 @pytest.mark.parametrize("name", DATASETS)
