@@ -217,7 +217,9 @@ def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None
 @pytest.mark.parametrize(("name", "target"), [("", "test"), ("_to_2", "target"), ("_to_4", "target")])
 def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> None:
     found = adaptation.read(ROOT / "recipes" / f"adapt_utd_mhad{name}.yaml")
-    assert set(found.methods) == set(adaptation.METHODS)
+    assert set(found.methods) == set(adaptation.METHODS) - (
+        set() if target == "test" else {"source_only", "distillation"}
+    )
     assert all(Path(path).is_file() for path in found.streams.values())
     assert (found.target, found.test) == (target, "test")
 
