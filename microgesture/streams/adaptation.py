@@ -1,6 +1,7 @@
 """`microgesture adapt RECIPE`: streams teach each other on unlabelled clips of new people, with controls beside them.
 
     OUT/adapt.json                      what was asked for; another experiment needs another folder
+    OUT/source/STREAM/                  the source checkpoint, and its scores on this data set
     OUT/METHOD/round_1/STREAM_data/     the data set that the stream is trained on (adaptation_data.py)
     OUT/METHOD/round_1/STREAM/          its checkpoint, trained on from the source checkpoint, and its scores
     OUT/adaptation.json, adaptation.md  tables: what was accepted in each round, and the figures at the end
@@ -23,9 +24,9 @@ from microgesture.ablation.runs import Command, Run
 from microgesture.arguments import read_recipe
 from microgesture.data import load
 from microgesture.data.clips import DatasetInfo, write_text
-from microgesture.evaluation.score_file import Scores, scores_of
+from microgesture.evaluation.score_file import Scores, scores_of, weights_digest
 from microgesture.streams import fusion
-from microgesture.streams.adaptation_data import seen_splits, write_round
+from microgesture.streams.adaptation_data import link, seen_splits, write_round
 from microgesture.streams.adaptation_tables import as_text, round_row
 from microgesture.streams.pseudo_labels import REJECTED, Accepted, Rule, accept
 
@@ -219,13 +220,19 @@ class _Experiment:
         """The source checkpoints, scored."""
         runs: dict[str, Run] = {}
         for name in self.names:
-            folder = Path(self.fields[name]["output_dir"])
+            folder, here = Path(self.fields[name]["output_dir"]), Path(self.recipe.output_dir) / "source" / name
             if not (folder / "config.json").is_file():
                 raise FileNotFoundError(
                     f"{folder}, where {self.recipe.streams[name]} trains to, holds no checkpoint: train that stream "
                     "first"
                 )
-            runs[name] = self._run("source", name, folder, Path(self.recipe.streams[name]), train)
+            # In a folder of its own: scores beside the checkpoint may be of another data set's clips.
+            for file in sorted(path for path in folder.iterdir() if path.is_file()):
+                if not file.name.startswith((".", "scores_", "eval_")):
+                    link(file, here / file.name)
+            if weights_digest(here) != weights_digest(folder):
+                raise ValueError(f"{folder} has been trained again since {here} was made; give another output_dir")
+            runs[name] = self._run("source", name, here, Path(self.recipe.streams[name]), train)
         return self._done(runs)
 
     def _run(self, row: str, name: str, folder: Path, recipe: Path, train: bool = False) -> StreamRun:

@@ -89,18 +89,22 @@ def _linked(row: dict[str, Any], source: Path, into: Path, below: str = "") -> d
         name, old = Path(below) / row[column], source / row[column]
         if not old.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{old} lies outside its split; make the data set again")
-        new = into / name
-        new.parent.mkdir(parents=True, exist_ok=True)
         moved[column] = name.as_posix()
-        if new.exists():
-            continue
-        try:
-            os.link(old.resolve(), new)
-        except OSError:  # another disk, or one without hard links
-            partial = new.with_name(f".{new.name}.{os.getpid()}")
-            shutil.copy2(old, partial)
-            os.replace(partial, new)
+        link(old, into / name)
     return moved
+
+
+def link(old: Path, new: Path) -> None:
+    """Gives a file a second name, or makes a copy of it where the disk has no such names; one that is there stays."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if new.exists():
+        return
+    try:
+        os.link(old.resolve(), new)
+    except OSError:  # another disk, or one without hard links
+        partial = new.with_name(f".{new.name}.{os.getpid()}")
+        shutil.copy2(old, partial)
+        os.replace(partial, new)
 
 
 def about_data(folder: Path) -> dict[str, Any]:

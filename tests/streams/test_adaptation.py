@@ -90,16 +90,9 @@ def weights(out: Path) -> dict[str, np.ndarray]:
     }
 
 
-def forget(world: Path) -> None:
-    """Takes the scores of the source checkpoints away, which hold whatever truth the data set had then."""
-    for path in world.glob("source_*/scores_*"):
-        path.unlink()
-
-
 @pytest.mark.slow
 def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same_steps(world, tmp_path) -> None:
     said: list[str] = []
-    forget(world)
     methods = ["cmpl", "source_only", "distillation", "self_training"]
     asked = recipe(world, tmp_path / "out", methods=methods, rounds=2)
     result = adaptation.adapt(asked, work, said.append)
@@ -141,6 +134,26 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
 
 
 @pytest.mark.slow
+def test_source_checkpoints_are_scored_on_this_data_set_and_are_left_as_they_are(world, tmp_path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in world.glob("source_*/*")}
+    small = tmp_path / "small"
+    shutil.copytree(world / "data", small)
+    write_rows(small, "test", read_rows(small, "test")[:5])
+    asked = {name: recipe(world, tmp_path / name, data, methods=["source_only"]) for name, data in (
+        ("all", world / "data"), ("few", small)
+    )}  # fmt: skip
+    found = {name: adaptation.adapt(one, work, print) for name, one in asked.items()}
+    totals = {name: result["test"]["source"]["fused"]["total"] for name, result in found.items()}
+    assert totals == {"all": 8, "few": 5}
+    assert before == {path: path.stat().st_mtime_ns for path in world.glob("source_*/*")}
+    weights = tmp_path / "few" / "source" / "skeleton" / "model.safetensors"
+    weights.unlink()
+    shutil.copy(tmp_path / "few" / "source_only" / "round_1" / "skeleton" / "model.safetensors", weights)
+    with pytest.raises(ValueError, match=r"source_skeleton has been trained again since .* give another output_dir"):
+        adaptation.adapt(asked["few"], work, print)
+
+
+@pytest.mark.slow
 def test_the_targets_labels_change_nothing(world, tmp_path) -> None:
     found = {}
     for kind in ("none", "true", "permuted"):
@@ -153,7 +166,6 @@ def test_the_targets_labels_change_nothing(world, tmp_path) -> None:
                 row["label"] = label
                 row |= {"initiator": "hand", "direction": label.removeprefix("Hand "), "provenance": "default"}
         write_rows(data, "unlabelled", rows)
-        forget(world)
         result = adaptation.adapt(recipe(world, tmp_path / f"out_{kind}", data, methods=["cmpl"]), work, print)
         found[kind] = (weights(tmp_path / f"out_{kind}"), [row["right"] for row in result["rounds"]])
     assert found["true"][1] != found["permuted"][1]  # the report sees the difference
@@ -165,7 +177,6 @@ def test_the_targets_labels_change_nothing(world, tmp_path) -> None:
 
 def test_targets_that_are_test_clips_are_called_so(world, tmp_path, capsys) -> None:
     said: list[str] = []
-    forget(world)
     asked = recipe(world, tmp_path / "out", target="test", methods=["cmpl", "true_labels"])
     result = adaptation.adapt(asked, work, said.append)
     assert said[0].startswith("TRANSDUCTIVE: the streams adapt to clips of test itself")
