@@ -73,7 +73,7 @@ def prepare_published(args: argparse.Namespace, out: Path) -> list[str]:
         return ma52.prepare(args.source, out, args.keypoints)
     from microgesture.data import utd_mhad
 
-    utd_mhad.prepare(args.source, out, leave_one_out=args.leave_one_out)
+    utd_mhad.prepare(args.source, out, leave_one_out=args.leave_one_out, adaptation=args.adaptation)
     return []
 
 
@@ -236,9 +236,14 @@ def parser() -> argparse.ArgumentParser:
         help="imigue: players takes a validation split with no player of the training split (needs players.csv)",
     )  # fmt: skip
     make.add_argument("--keypoints", type=Path, help="imigue, ma52: a pose pickle of mmaction2 or pyskl")
-    make.add_argument(
+    plan = make.add_mutually_exclusive_group()
+    plan.add_argument(
         "--leave-one-out", action="store_true",
         help="utd_mhad: six data sets, OUT/fold_1 and so on, in each of which that subject alone tests",
+    )  # fmt: skip
+    plan.add_argument(
+        "--adaptation", action="store_true",
+        help="utd_mhad: OUT/adapt_2 and OUT/adapt_4, to adapt streams to that subject and test on the other",
     )  # fmt: skip
     make.set_defaults(run=prepare)
     look_over = commands.add_parser("check", help="look a data set over before training")

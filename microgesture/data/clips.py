@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -208,6 +209,20 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+def link_file(old: Path, new: Path) -> None:
+    """Gives a file a second name, or makes a copy of it where the disk has no such names; one that is there stays."""
+    if new.exists():
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    real = old.resolve()  # a link to a link would break when the data set is moved
+    try:
+        os.link(real, new)
+    except OSError:  # another disk, or one that knows no hard links
+        partial = new.with_name(f".{os.getpid()}.partial")
+        shutil.copyfile(real, partial)
+        os.replace(partial, new)
 
 
 def load(folder: Path | str) -> datasets.DatasetDict:

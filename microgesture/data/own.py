@@ -26,7 +26,16 @@ from tqdm import tqdm
 from microgesture.annotation.readers import Annotation, Problems, Reading, VideoFinder
 from microgesture.annotation.sources import SPLIT_NAMES, ReadingOptions, read_source
 from microgesture.data import splits
-from microgesture.data.clips import LABELS_FILE, LEAK, ClipSample, DatasetInfo, check_subjects, write_split, write_text
+from microgesture.data.clips import (
+    LABELS_FILE,
+    LEAK,
+    ClipSample,
+    DatasetInfo,
+    check_subjects,
+    link_file,
+    write_split,
+    write_text,
+)
 
 UNKNOWN = "unknown"
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -302,16 +311,7 @@ def link_video(video: Path, root: Path, split: Path) -> str:
     """Puts a video that lies below `root` into a split, once and whole; returns its file name there."""
     # Names that are no UTF-8 cannot stand in JSON, and fsspec takes what follows `::` for another file.
     name = os.fsencode(video.relative_to(root).as_posix()).decode("utf-8", "replace").replace("::", "__")
-    target = split / "videos" / name
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        real = video.resolve()  # a link to a link would break when the data set is moved
-        try:
-            os.link(real, target)
-        except OSError:  # another disk, or one that knows no hard links
-            partial = target.with_name(f".{os.getpid()}.partial")
-            shutil.copyfile(real, partial)
-            os.replace(partial, target)
+    link_file(video, split / "videos" / name)
     return f"videos/{name}"
 
 

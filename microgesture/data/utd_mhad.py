@@ -10,7 +10,8 @@
     OUT/<split>/keypoints/a1_s1_t1.npy       float32 (frames, 20, 3), named by the column `keypoints`
 
 Subjects 1, 3, 5 train, 7 validates, 2 and 4 test. Subjects 6 and 8 of the published data set are not in it.
-With `leave_one_out`, OUT/fold_1, OUT/fold_2, … are such folders, in each of which that subject alone tests.
+With `leave_one_out`, OUT/fold_1, OUT/fold_2, … are such folders, in each of which that subject alone tests; with
+`adaptation`, OUT/adapt_2 and OUT/adapt_4, in which that test subject is the split `target`, to which streams adapt.
 
 Skeleton axes, for a subject who faces the camera: x grows to the subject's right, y up, z away from the camera. The
 videos are mirrored (the subject's right is on the picture's right); joint names are the subject's own.
@@ -73,7 +74,9 @@ class Recording:
     published_split: str
 
 
-def prepare(source: Path, out: Path, progress: bool = True, leave_one_out: bool = False) -> None:
+def prepare(
+    source: Path, out: Path, progress: bool = True, leave_one_out: bool = False, adaptation: bool = False
+) -> None:
     """Makes the data set folder `out` from the raw folder `source`, or nothing at all.
 
     The folder is built beside `out`, under a name with a leading dot, and gets its own name when it is checked and
@@ -85,6 +88,7 @@ def prepare(source: Path, out: Path, progress: bool = True, leave_one_out: bool 
         out: Folder to make; it must not exist yet, or be empty.
         progress: Whether to show a progress bar.
         leave_one_out: Make the folders of `folds` in `out`, instead of the one with the splits of `SPLITS`.
+        adaptation: Make those of `adaptations` instead.
 
     Raises:
         FileNotFoundError: labels.csv, a video, a skeleton, or the project's own datasets/utd_mhad is missing.
@@ -94,8 +98,9 @@ def prepare(source: Path, out: Path, progress: bool = True, leave_one_out: bool 
     source, out = Path(source), Path(out)
     card = corpus.card_folder(NAME)
     recordings = read_labels(source / "labels.csv", DatasetInfo.read(card))
+    plans = folds() if leave_one_out else adaptations() if adaptation else {"": SPLITS}
     with corpus.new_folder(out) as building:
-        _build(recordings, card, building, folds() if leave_one_out else {"": SPLITS}, progress)
+        _build(recordings, card, building, plans, progress)
 
 
 def folds() -> dict[str, Splits]:
@@ -110,6 +115,19 @@ def folds() -> dict[str, Splits]:
         train = tuple(one for one in SUBJECTS if one not in (subject, validation))
         plans[f"fold_{subject}"] = {"train": train, "validation": (validation,), "test": (subject,)}
     return plans
+
+
+def adaptations() -> dict[str, Splits]:
+    """Adapt to one test subject and test on the others, for `microgesture adapt` (whose controls know the labels).
+
+    Returns:
+        `adapt_<subject>` -> subjects of its splits.
+    """
+    tested = SPLITS["test"]
+    return {
+        f"adapt_{one}": SPLITS | {"target": (one,), "test": tuple(other for other in tested if other != one)}
+        for one in tested
+    }
 
 
 def read_labels(path: Path, info: DatasetInfo) -> list[Recording]:
@@ -253,7 +271,9 @@ def _build(
 ) -> None:
     """Fills the folder of every plan (`out` itself where its name is empty)."""
     defaults = {c.name: c.default for c in DatasetInfo.read(card).classes}
-    clips: dict[str, dict[str, list[ClipSample]]] = {name: {split: [] for split in SPLITS} for name in plans}
+    clips: dict[str, dict[str, list[ClipSample]]] = {
+        name: {split: [] for split in splits} for name, splits in plans.items()
+    }
     for recording in tqdm(recordings, desc=f"prepare {NAME}", unit="clip", disable=not progress):
         sample = _sample(recording, defaults[recording.label])
         places = []

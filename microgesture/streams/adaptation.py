@@ -1,6 +1,7 @@
 """`microgesture adapt RECIPE`: streams teach each other on unlabelled clips of new people, with controls beside them.
 
     OUT/adapt.json                      what was asked for; another experiment needs another folder
+    OUT/source/STREAM/                  the source checkpoint, and its scores on this data set
     OUT/METHOD/round_1/STREAM_data/     the data set that the stream is trained on (adaptation_data.py)
     OUT/METHOD/round_1/STREAM/          its checkpoint, trained on from the source checkpoint, and its scores
     OUT/adaptation.json, adaptation.md  tables: what was accepted in each round, and the figures at the end
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ import yaml
 
 from microgesture.ablation.runs import Command, Run
 from microgesture.data import load
-from microgesture.data.clips import DatasetInfo, write_text
+from microgesture.data.clips import DatasetInfo, link_file, write_text
 from microgesture.evaluation.calibration import fit_temperature
-from microgesture.evaluation.score_file import Scores, scores_of
+from microgesture.evaluation.score_file import Scores, scores_of, weights_digest
 from microgesture.recipes import read_recipe
 from microgesture.streams import fusion
 from microgesture.streams.adaptation_data import seen_splits, write_round
@@ -51,7 +52,7 @@ class Recipe:
         target: The split with the target clips; their labels are not read.
         test: The split that is scored once, at the end; `None` for none.
         methods: Of `METHODS`; `true_labels` is the ceiling, and the only one to which a target's label is known.
-        rounds: 1 to 3.
+        rounds: 1 to 3; which of them counts is chosen by the source's validation clips.
         seed: Of every training.
         training: Fields of every training that differ from the stream's recipe, such as `learning_rate`.
         rule: When a clip is accepted.
@@ -133,7 +134,8 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
         say: Gets lines for people.
 
     Returns:
-        What `adaptation.json` holds: `protocol`, `rounds` (a row per method, round and stream), `test`.
+        What `adaptation.json` holds: `protocol`, `rounds` (a row per method, round and stream), `chosen_round` of each
+        method, by the source's validation clips, and `test`.
 
     Raises:
         ValueError: A split is missing, `output_dir` holds another experiment, or scores are of other clips.
@@ -154,15 +156,18 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
     _settle(recipe, out)
     experiment = _Experiment(recipe, work, data, info, seen)
     rows: list[dict[str, Any]] = []
-    finals = {"source": experiment.source(tested=True)}
+    finals, chosen = {"source": experiment.tested(experiment.source())}, dict[str, int]()
     for method in recipe.methods:
-        rounds = recipe.rounds if method in ITERATED else 1
-        runs = experiment.source()
-        for number in range(1, rounds + 1):
-            runs, found = experiment.round(method, number, runs, tested=number == rounds)
+        runs, tried = experiment.source(), list[tuple[int, dict[str, Run]]]()
+        for number in range(1, 1 + (recipe.rounds if method in ITERATED else 1)):
+            runs, found = experiment.round(method, number, runs)
+            tried.append((sum(row["validation"] for row in found), runs))
             rows += found
             say(as_text({"rounds": found}))
-        finals[method] = runs
+        # Of equally good rounds, the first: `index` finds it.
+        right = [validation for validation, _ in tried]
+        chosen[method] = 1 + right.index(max(right))
+        finals[method] = experiment.tested(tried[chosen[method] - 1][1])
     result = {
         "protocol": protocol if recipe.test else "no test split",
         "transductive_on": seen,
@@ -171,6 +176,7 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
         "steps": recipe.steps,
         "rule": asdict(recipe.rule),
         "rounds": rows,
+        "chosen_round": chosen,
         "test": experiment.test_figures(finals) if recipe.test else {},
     }
     write_text(out / "adaptation.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
@@ -211,26 +217,35 @@ class _Experiment:
         self.names = list(recipe.streams)
         self.counts = np.bincount(data["train"]["label"], minlength=len(info.names)).tolist()
 
-    def source(self, tested: bool = False, train: bool = False) -> dict[str, Run]:
+    def source(self, train: bool = False) -> dict[str, Run]:
         """The source checkpoints, scored."""
         runs: dict[str, Run] = {}
         for name in self.names:
-            folder = Path(self.fields[name]["output_dir"])
+            folder, here = Path(self.fields[name]["output_dir"]), Path(self.recipe.output_dir) / "source" / name
             if not (folder / "config.json").is_file():
                 raise FileNotFoundError(
                     f"{folder}, where {self.recipe.streams[name]} trains to, holds no checkpoint: train that stream "
                     "first"
                 )
-            runs[name] = self._run("source", name, folder, Path(self.recipe.streams[name]), tested, train)
+            # In a folder of its own: scores beside the checkpoint may be of another data set's clips.
+            for file in sorted(path for path in folder.iterdir() if path.is_file()):
+                if not file.name.startswith((".", "scores_", "eval_")):
+                    link_file(file, here / file.name)
+            if weights_digest(here) != weights_digest(folder):
+                raise ValueError(f"{folder} has been trained again since {here} was made; give another output_dir")
+            runs[name] = self._run("source", name, here, Path(self.recipe.streams[name]), train)
         return self._done(runs)
 
-    def _run(
-        self, row: str, name: str, folder: Path, recipe: Path, tested: bool = False, train: bool = False
-    ) -> StreamRun:
-        r = self.recipe
-        splits = ["validation", r.target, *([r.test] if tested and r.test else []), *(["train"] if train else [])]
+    def _run(self, row: str, name: str, folder: Path, recipe: Path, train: bool = False) -> StreamRun:
+        splits = ("validation", self.recipe.target, *(["train"] if train else []))
         cache = str(self.fields[name].get("cache_dir", "cache"))
-        return StreamRun(f"{row}, {name}", r.seed, recipe, folder, (self.dataset, tuple(dict.fromkeys(splits))), cache)
+        return StreamRun(f"{row}, {name}", self.recipe.seed, recipe, folder, (self.dataset, splits), cache)
+
+    def tested(self, runs: dict[str, Run]) -> dict[str, Run]:
+        """The same runs, with scores on the test clips."""
+        if not self.recipe.test:
+            return runs
+        return self._done({name: replace(run, test=(self.dataset, (self.recipe.test,))) for name, run in runs.items()})
 
     def _done(self, runs: dict[str, Run]) -> dict[str, Run]:
         failed = self.work(list(runs.values()))
@@ -239,9 +254,7 @@ class _Experiment:
             raise OSError(f"{len(failed)} runs failed, see {logs}; start the command again to go on")
         return runs
 
-    def round(
-        self, method: str, number: int, teachers: dict[str, Run], tested: bool
-    ) -> tuple[dict[str, Run], list[dict[str, Any]]]:
+    def round(self, method: str, number: int, teachers: dict[str, Run]) -> tuple[dict[str, Run], list[dict[str, Any]]]:
         """One round: labels from the teachers' scores, data sets, trainings, scores; the runs and their table."""
         folder = Path(self.recipe.output_dir) / method / f"round_{number}"
         taught = {name: self._taught(method, name, teachers) for name in self.names}
@@ -255,7 +268,7 @@ class _Experiment:
                 "accepted": int((taught[name].labels != REJECTED).sum()),
                 "transductive_on": self.seen if method in (*PSEUDO, "true_labels") else [],
             }
-            run = self._run(f"{method}, round {number}", name, folder / name, folder / f"{name}.yaml", tested)
+            run = self._run(f"{method}, round {number}", name, folder / name, folder / f"{name}.yaml")
             if not run.trained:
                 place = folder / f"{name}_data"
                 write_round(place, self.dataset, self.recipe.target, taught[name].labels, about, soft)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from typing import Any
 import numpy.typing as npt
 
 from microgesture.annotation.records import read_lines
-from microgesture.data.clips import LABELS_FILE, METADATA_FILE, DatasetInfo, write_text
+from microgesture.data.clips import LABELS_FILE, METADATA_FILE, DatasetInfo, link_file, write_text
 from microgesture.data.fingerprint import fingerprint
 from microgesture.run_record import RECORD_FILE
 from microgesture.streams.pseudo_labels import REJECTED
@@ -90,17 +88,8 @@ def _linked(row: dict[str, Any], source: Path, into: Path, below: str = "") -> d
         name, old = Path(below) / row[column], source / row[column]
         if not old.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{old} lies outside its split; make the data set again")
-        new = into / name
-        new.parent.mkdir(parents=True, exist_ok=True)
         moved[column] = name.as_posix()
-        if new.exists():
-            continue
-        try:
-            os.link(old.resolve(), new)
-        except OSError:  # another disk, or one without hard links
-            partial = new.with_name(f".{new.name}.{os.getpid()}")
-            shutil.copy2(old, partial)
-            os.replace(partial, new)
+        link_file(old, into / name)
     return moved
 
 

@@ -75,7 +75,9 @@ def _test(result: dict[str, Any]) -> list[str]:
         if "skipped" in row:
             return [head, "", row["skipped"]]
         cells = [row["streams"][name] for name in streams] + ([row["fused"]] if "fused" in row else [])
-        lines.append(f"| {method} | " + " | ".join(_share(cell["correct"], cell["total"]) for cell in cells) + " |")
+        last = max((row["round"] for row in result["rounds"] if row["method"] == method), default=1)
+        name = method if last == 1 else f"{method}, round {result['chosen_round'][method]} of {last}"
+        lines.append(f"| {name} | " + " | ".join(_share(cell["correct"], cell["total"]) for cell in cells) + " |")
     return lines
 
 

@@ -207,6 +207,18 @@ def test_folds_share_their_files(folds, prepared, raw):
         assert next(folds.glob(f"*/*/{file}")).read_bytes() == (prepared / "train" / file).read_bytes()
 
 
+def test_streams_adapt_to_one_test_subject_and_are_tested_on_the_other(raw, tmp_path):
+    out = tmp_path / "utd"
+    assert cli.main(["prepare", "utd_mhad", str(raw), "--adaptation", "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["adapt_2", "adapt_4"]
+    data = load(out / "adapt_4")
+    assert {name: set(split["subject"]) for name, split in data.items()} == {
+        "train": {"1", "3", "5"}, "validation": {"7"}, "target": {"4"}, "test": {"2"}
+    }  # fmt: skip
+    expected = {"train": 323, "validation": 108, "target": 108, "test": 108}
+    assert DatasetInfo.read(out / "adapt_4").expected == {name: len(split) for name, split in data.items()} == expected
+
+
 def test_where_files_cannot_have_two_names_they_are_copied(raw, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError("another disk")

@@ -90,16 +90,9 @@ def weights(out: Path) -> dict[str, np.ndarray]:
     }
 
 
-def forget(world: Path) -> None:
-    """Takes the scores of the source checkpoints away, which hold whatever truth the data set had then."""
-    for path in world.glob("source_*/scores_*"):
-        path.unlink()
-
-
 @pytest.mark.slow
 def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same_steps(world, tmp_path) -> None:
     said: list[str] = []
-    forget(world)
     methods = ["cmpl", "source_only", "distillation", "self_training"]
     asked = recipe(world, tmp_path / "out", methods=methods, rounds=2)
     result = adaptation.adapt(asked, work, said.append)
@@ -117,11 +110,20 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
         assert record["steps"] == 2
         assert record["adaptation"]["method"] == method
         assert bool(record["adaptation"]["transductive_on"]) == (method in ("cmpl", "self_training"))
+    for method, chosen in result["chosen_round"].items():
+        validation = [
+            sum(row["validation"] for row in rounds.values() if (row["method"], row["round"]) == (method, number))
+            for number in (1, 2)
+        ]
+        assert chosen == 1 + validation.index(max(validation))  # of equally good rounds, the first
+        tested = (tmp_path / "out" / method).glob("round_*/*/scores_test.safetensors")
+        assert {path.parts[-3] for path in tested} == {f"round_{chosen}"}
     rows = read_rows(tmp_path / "out" / "cmpl" / "round_1" / "skeleton_data", "train")
     assert len(rows) == 24 + first["accepted"]
     assert all(row["truth"] is None for row in rows if "truth" in row)
     table = (tmp_path / "out" / "adaptation.md").read_text()
     assert "Test, inductive: no test clip was a target." in table
+    assert f"| cmpl, round {result['chosen_round']['cmpl']} of 2 |" in table
     assert set(result["test"]) == {"source", *methods}
     assert result["test"]["cmpl"]["fused"]["total"] == 8
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
@@ -129,6 +131,26 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     with pytest.raises(ValueError, match="was begun with another rounds, steps"):
         adaptation.adapt(recipe(world, tmp_path / "out", steps=3, methods=methods), work, said.append)
+
+
+@pytest.mark.slow
+def test_source_checkpoints_are_scored_on_this_data_set_and_are_left_as_they_are(world, tmp_path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in world.glob("source_*/*")}
+    small = tmp_path / "small"
+    shutil.copytree(world / "data", small)
+    write_rows(small, "test", read_rows(small, "test")[:5])
+    asked = {name: recipe(world, tmp_path / name, data, methods=["source_only"]) for name, data in (
+        ("all", world / "data"), ("few", small)
+    )}  # fmt: skip
+    found = {name: adaptation.adapt(one, work, print) for name, one in asked.items()}
+    totals = {name: result["test"]["source"]["fused"]["total"] for name, result in found.items()}
+    assert totals == {"all": 8, "few": 5}
+    assert before == {path: path.stat().st_mtime_ns for path in world.glob("source_*/*")}
+    weights = tmp_path / "few" / "source" / "skeleton" / "model.safetensors"
+    weights.unlink()
+    shutil.copy(tmp_path / "few" / "source_only" / "round_1" / "skeleton" / "model.safetensors", weights)
+    with pytest.raises(ValueError, match=r"source_skeleton has been trained again since .* give another output_dir"):
+        adaptation.adapt(asked["few"], work, print)
 
 
 @pytest.mark.slow
@@ -144,7 +166,6 @@ def test_the_targets_labels_change_nothing(world, tmp_path) -> None:
                 row["label"] = label
                 row |= {"initiator": "hand", "direction": label.removeprefix("Hand "), "provenance": "default"}
         write_rows(data, "unlabelled", rows)
-        forget(world)
         result = adaptation.adapt(recipe(world, tmp_path / f"out_{kind}", data, methods=["cmpl"]), work, print)
         found[kind] = (weights(tmp_path / f"out_{kind}"), [row["right"] for row in result["rounds"]])
     assert found["true"][1] != found["permuted"][1]  # the report sees the difference
@@ -156,7 +177,6 @@ def test_the_targets_labels_change_nothing(world, tmp_path) -> None:
 
 def test_targets_that_are_test_clips_are_called_so(world, tmp_path, capsys) -> None:
     said: list[str] = []
-    forget(world)
     asked = recipe(world, tmp_path / "out", target="test", methods=["cmpl", "true_labels"])
     result = adaptation.adapt(asked, work, said.append)
     assert said[0].startswith("TRANSDUCTIVE: the streams adapt to clips of test itself")
@@ -207,11 +227,14 @@ def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None
     assert len(taught) == 1
 
 
-def test_the_shipped_recipe_is_read_and_finds_its_streams() -> None:
-    found = adaptation.read(ROOT / "recipes" / "adapt_utd_mhad.yaml")
-    assert set(found.methods) == set(adaptation.METHODS)
+@pytest.mark.parametrize(("name", "target"), [("", "test"), ("_to_2", "target"), ("_to_4", "target")])
+def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> None:
+    found = adaptation.read(ROOT / "recipes" / f"adapt_utd_mhad{name}.yaml")
+    assert set(found.methods) == set(adaptation.METHODS) - (
+        set() if target == "test" else {"source_only", "distillation"}
+    )
     assert all(Path(path).is_file() for path in found.streams.values())
-    assert found.target == found.test == "test"
+    assert (found.target, found.test) == (target, "test")
 
 
 @pytest.mark.parametrize(
