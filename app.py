@@ -86,6 +86,30 @@ element.addEventListener("click", (event) => {
   if (button.dataset.segment) trigger("select", { index: Number(button.dataset.segment) });
 });
 """
+# Gradio goes by the type that the browser names: a GIF is no video there, and of other endings some systems know none.
+# Here the reader decides.
+ANY_FILE = """
+<script>
+(() => {
+  const known = (file) => file.type.startsWith("video/");
+  const asVideos = (files) => {
+    const all = new DataTransfer();
+    for (const file of files) all.items.add(known(file) ? file : new File([file], file.name, { type: "video/mp4" }));
+    return all;
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("#video input[type=file]")) event.target.files = asVideos(event.target.files).files;
+  }, true);
+  document.addEventListener("drop", (event) => {
+    if (!event.target.closest("#video") || [...event.dataTransfer.files].every(known)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const again = { bubbles: true, cancelable: true, dataTransfer: asVideos(event.dataTransfer.files) };
+    event.target.dispatchEvent(new DragEvent("drop", again));
+  }, true);
+})();
+</script>
+"""
 # The browser itself refuses whatever would come from, or go to, another machine.
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -305,8 +329,8 @@ def launch(page: gr.Blocks, **options: Any) -> Any:
     return page.launch(
         server_name=None if "SPACE_ID" in os.environ else "127.0.0.1", share=False, max_file_size=MAX_UPLOAD,
         app_kwargs={"middleware": [Middleware(Headers)], "docs_url": None, "redoc_url": None},
-        theme=theme, css=CSS, footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
-        enable_monitoring=False, **options,
+        theme=theme, css=CSS, head=ANY_FILE, footer_links=[], run_history=False, ssr_mode=False, pwa=False,
+        mcp_server=False, enable_monitoring=False, **options,
     )  # fmt: skip
 
 
