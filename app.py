@@ -7,7 +7,6 @@ python app.py outputs/RUN           # another checkpoint; a Space sets FGSGL_CHE
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import io
 import os
@@ -16,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
@@ -293,9 +292,9 @@ def keep_clean(folder: Path) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
-async def one_by_one(worker: ThreadPoolExecutor, steps: Iterator[list[Any]]) -> AsyncIterator[list[Any]]:
+def one_by_one(worker: ThreadPoolExecutor, steps: Iterator[list[Any]]) -> Iterator[list[Any]]:
     """Takes the steps in the worker's thread, and gives each as it comes."""
-    while (step := await asyncio.get_running_loop().run_in_executor(worker, next, steps, None)) is not None:
+    while (step := worker.submit(next, steps, None).result()) is not None:
         yield step
 
 
@@ -322,13 +321,11 @@ def build(pipe: Any) -> gr.Blocks:
         # One thread for the network: each thread that decodes keeps some memory for itself, and Gradio has forty.
         worker = ThreadPoolExecutor(1)
 
-        async def answered(path: str | None) -> AsyncIterator[list[Any]]:
-            async for step in one_by_one(worker, answer(pipe, path)):
-                yield step
+        def answered(path: str | None) -> Iterator[list[Any]]:
+            yield from one_by_one(worker, answer(pipe, path))
 
-        async def clicked(found: dict[str, Any] | None, event: gr.EventData) -> AsyncIterator[list[Any]]:
-            async for step in one_by_one(worker, chosen(pipe, found, event)):
-                yield step
+        def clicked(found: dict[str, Any] | None, event: gr.EventData) -> Iterator[list[Any]]:
+            yield from one_by_one(worker, chosen(pipe, found, event))
 
         about: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
         video.change(answered, video, [result, words, bars, shown, line, csv, elan], **about)
