@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,30 @@ element.addEventListener("click", (event) => {
   if (player) { player.pause(); player.currentTime = Number(button.dataset.second); }
   if (button.dataset.segment) trigger("select", { index: Number(button.dataset.segment) });
 });
+"""
+# Gradio goes by the type that the browser names: a GIF is no video there, and of other endings some systems know none.
+# Here the reader decides.
+ANY_FILE = """
+<script>
+(() => {
+  const known = (file) => file.type.startsWith("video/");
+  const asVideos = (files) => {
+    const all = new DataTransfer();
+    for (const file of files) all.items.add(known(file) ? file : new File([file], file.name, { type: "video/mp4" }));
+    return all;
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("#video input[type=file]")) event.target.files = asVideos(event.target.files).files;
+  }, true);
+  document.addEventListener("drop", (event) => {
+    if (!event.target.closest("#video") || [...event.dataTransfer.files].every(known)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const again = { bubbles: true, cancelable: true, dataTransfer: asVideos(event.dataTransfer.files) };
+    event.target.dispatchEvent(new DragEvent("drop", again));
+  }, true);
+})();
+</script>
 """
 # The browser itself refuses whatever would come from, or go to, another machine.
 POLICY = (
@@ -267,6 +292,12 @@ def keep_clean(folder: Path) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
+def one_by_one(worker: ThreadPoolExecutor, steps: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    """Takes the steps in the worker's thread, and gives each as it comes."""
+    while (step := worker.submit(next, steps, None).result()) is not None:
+        yield step
+
+
 def build(pipe: Any) -> gr.Blocks:
     """The page over a pipeline."""
     examples = sorted(map(str, EXAMPLES.glob("*.mp4")))
@@ -287,11 +318,14 @@ def build(pipe: Any) -> gr.Blocks:
             elan = gr.DownloadButton("ELAN (.eaf)", visible=False, elem_id="elan")
         gr.Markdown(FOOT)
 
+        # One thread for the network: each thread that decodes keeps some memory for itself, and Gradio has forty.
+        worker = ThreadPoolExecutor(1)
+
         def answered(path: str | None) -> Iterator[list[Any]]:
-            yield from answer(pipe, path)
+            yield from one_by_one(worker, answer(pipe, path))
 
         def clicked(found: dict[str, Any] | None, event: gr.EventData) -> Iterator[list[Any]]:
-            yield from chosen(pipe, found, event)
+            yield from one_by_one(worker, chosen(pipe, found, event))
 
         about: dict[str, Any] = {"concurrency_id": "network", "concurrency_limit": 1, "api_visibility": "private"}
         video.change(answered, video, [result, words, bars, shown, line, csv, elan], **about)
@@ -305,8 +339,8 @@ def launch(page: gr.Blocks, **options: Any) -> Any:
     return page.launch(
         server_name=None if "SPACE_ID" in os.environ else "127.0.0.1", share=False, max_file_size=MAX_UPLOAD,
         app_kwargs={"middleware": [Middleware(Headers)], "docs_url": None, "redoc_url": None},
-        theme=theme, css=CSS, footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
-        enable_monitoring=False, **options,
+        theme=theme, css=CSS, head=ANY_FILE, footer_links=[], run_history=False, ssr_mode=False, pwa=False,
+        mcp_server=False, enable_monitoring=False, **options,
     )  # fmt: skip
 
 

@@ -27,9 +27,10 @@ try:
 except ImportError:
     from container_fgsgl import COPY_AGAIN, Clip, Timeline, VideoError, check_size
 try:
+    from av.sidedata.sidedata import SideDataContainer
     from av.video.reformatter import VideoReformatter
 except ImportError:
-    VideoReformatter = None  # type: ignore[assignment, misc]
+    SideDataContainer = VideoReformatter = None  # type: ignore[assignment, misc]
 try:
     import decord
 except ImportError:
@@ -334,7 +335,8 @@ def _display_flips(frame: Any) -> tuple[bool, bool, bool]:
     The display matrix sends the stored point (x, y) to (a x + c y, b x + d y). Angles between right angles go to the
     nearest right angle.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would be kept by the frame that it keeps: both would stay until Python looks for such circles.
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), dtype="=i4")[:5].tolist()

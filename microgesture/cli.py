@@ -21,8 +21,9 @@ def prepare(args: argparse.Namespace) -> None:
     if args.name == "synthetic" and args.recordings:
         from microgesture.data.synthetic import generate_recordings
 
-        for split in ("train", "validation", "test"):
-            generate_recordings(out / split, args.recordings, args.seed, args.size, split)
+        for number, split in enumerate(("train", "validation", "test")):
+            # With one seed the recordings of all splits would show the same gestures at the same seconds.
+            generate_recordings(out / split, args.recordings, args.seed + number, args.size, split)
     elif args.name == "synthetic":
         from microgesture.data.synthetic import generate
 

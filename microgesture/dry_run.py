@@ -110,5 +110,9 @@ def _peak_memory() -> str:
         return f"{torch.cuda.max_memory_allocated() / 1e9:.2f} GB on the GPU"
     if resource is None:
         return "not measured on this system"
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where `ru_maxrss` begins at what the launcher had when it started this process
+        peak = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return f"{int(peak) * 1024 / 1e9:.2f} GB of this process"
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB of this process"

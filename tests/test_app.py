@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -142,6 +144,25 @@ def test_what_was_found_can_be_taken_away(page, videos, pipe) -> None:
     count = sum(len(tiers.get_annotation_data_for_tier(t)) for t in tiers.get_tier_names() if t.startswith("gesture"))
     assert count == len(found)
     assert 'RELATIVE_MEDIA_URL="recording.mp4"' in elan.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("way", ["chosen", "dropped"])
+def test_a_file_is_taken_whose_type_the_browser_does_not_know(page, videos, tmp_path, way) -> None:
+    file = tmp_path / f"{way}.unheard_of"
+    shutil.copyfile(videos / "clip.mp4", file)
+    if way == "chosen":
+        page.give(FILE, file)
+    else:
+        data = base64.b64encode(file.read_bytes()).decode()
+        page.ask(f"""(() => {{
+            const bytes = Uint8Array.from(atob("{data}"), (letter) => letter.charCodeAt(0));
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([bytes], "{file.name}"));
+            const drop = new DragEvent("drop", {{ bubbles: true, cancelable: true, dataTransfer }});
+            document.querySelector("#video button").dispatchEvent(drop);
+        }})()""")
+    page.wait(ANSWER)
+    assert not page.ask(REFUSED)
 
 
 def test_a_browser_recording_without_a_length_is_read(page, videos) -> None:

@@ -258,10 +258,12 @@ def test_only_the_needed_frames_are_decoded(videos, monkeypatch):
 )
 def test_every_bad_shared_input_says_what_is_wrong(name, kind, message):
     code = (
-        "import resource, sys, video_fgsgl\n"
+        "import sys, video_fgsgl\n"
+        "sys.path.append('tests')\n"
+        "from peak_memory import peak\n"
         "try:\n    video_fgsgl.read_frames(sys.argv[1], 8)\n"
         "except video_fgsgl.VideoError as error:\n    print(error.kind, error)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(peak())\n"
     )
     command = [sys.executable, "-c", code, str(SHARED / "bad_inputs" / name)]
     if name != "bomb_8192x8192.mp4":  # a process of its own, because peak memory never falls

@@ -99,15 +99,12 @@ REAL_STEPS = """
 import json, resource, sys
 import torch
 sys.path[:0] = [{root!r}, {tests!r}]
+from peak_memory import peak
 from test_estimate import network
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
-
-def peak():  # not ru_maxrss, which starts at what the parent process had
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
 def step(model, clips):
     config = model.config
@@ -128,7 +125,7 @@ for options in ({options}):
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     step(model, 4)
-    answers.append(peak() - before)
+    answers.append(1024 * peak() - before)
     del model, optimizer
 print("ANSWERS" + json.dumps(answers))
 """

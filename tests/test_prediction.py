@@ -292,9 +292,9 @@ def test_shared_files_within_memory(checkpoint, tmp_path) -> None:
     files = [p for name in ("videos", "videos_derived") for p in sorted((data / name).iterdir())]
     bad = sorted((tmp_path / "bad").iterdir())
     argv = ["predict", str(checkpoint), *map(str, files + bad), "--device", "cpu", "--json", str(tmp_path / "o.jsonl")]
-    script = "import sys, resource; from microgesture import cli; s = cli.main(sys.argv[1:]); "
-    script += "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(s)"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    script = "import sys; from microgesture import cli; from peak_memory import peak; s = cli.main(sys.argv[1:]); "
+    script += "print('PEAK', peak()); sys.exit(s)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     done = subprocess.run(
         [sys.executable, "-c", script, *argv],
         env=environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -122,6 +123,18 @@ def test_display_matrix_is_applied(videos, name):
     assert (info.height, info.width) == expected.shape[1:3]
     turned = np.rot90(pictures, -info.rotation // 90, (1, 2))
     assert np.array_equal(turned[:, :, ::-1] if info.hflip else turned, expected)
+
+
+def test_pictures_are_freed_at_once(videos):
+    """Not when Python next looks for circles of objects: by then hundreds of large pictures may lie there."""
+    path = videos("b_frames.mp4")
+    gc.collect()
+    gc.disable()
+    try:
+        read_frames(path, 8)
+        assert not [thing for thing in gc.get_objects() if type(thing) is av.VideoFrame]
+    finally:
+        gc.enable()
 
 
 def test_change_of_size_is_scaled_to_the_first(tmp_path):

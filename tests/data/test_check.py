@@ -367,8 +367,10 @@ def test_warnings_do_not_fail(good, capsys):
 
 
 MANY = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
+sys.path.append("tests")
+from peak_memory import peak
 from microgesture.data.check import check
 from microgesture.data.own import prepare
 from video_fgsgl import probe
@@ -376,7 +378,7 @@ source, out = Path(sys.argv[1]), Path(sys.argv[2])
 prepare(source, out)
 probed = []
 report = check(out, lambda path: probed.append(path) or probe(path))
-mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+mib = peak() / 1024
 print(json.dumps({"errors": report.as_json()["errors"], "probed": len(probed), "mib": mib,
                   "clips": sum(s["clips"] for s in report.splits.values())}))
 """
