@@ -33,7 +33,7 @@ from microgesture.evaluation.attributes import attribute_metrics
 from microgesture.evaluation.baselines import VIEWS, linear_baseline, majority_baseline
 from microgesture.evaluation.class_space import ClassSpace, space_path
 from microgesture.evaluation.metrics import classification_metrics
-from microgesture.evaluation.results import comparisons, split_results
+from microgesture.evaluation.results import comparisons, split_results, tuning_splits
 from microgesture.evaluation.score_file import Scores, row_names, score_path, scores_of, weights_digest
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
@@ -133,9 +133,7 @@ def evaluate(
         raise ValueError(f"{dataset} has no split 'train', which the baselines are trained on; leave out --baselines")
     state = processes()
     model, processor = open_checkpoint(checkpoint, dataset, info)
-    # Lists over the people of the validation split begin like it: no temperature is fitted on what is measured.
-    tuned = "validation" in data and split.split("_")[0] != "validation" and not scores_only
-    tuning = ["validation"] if tuned else []
+    tuning = [] if scores_only else tuning_splits(data, split)
     parts = list(dict.fromkeys([split, *tuning, *(["train"] if baselines else [])]))
     clips = read_clips(cache_dir, processor, data, info, parts)
     logits, embeds, class_embeds = predict(model, processor, clips[split], batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,16 @@ from microgesture.evaluation.class_groups import by_class_group, f1_mean, shots
 from microgesture.evaluation.comparison import compare, holm
 from microgesture.evaluation.metrics import grouped, score_metrics
 from microgesture.evaluation.score_file import Scores, same_clips
+
+
+def tuning_splits(splits: Iterable[str], measured: str) -> list[str]:
+    """The splits on which a temperature is fitted: the validation split, unless its own people are measured.
+
+    Args:
+        splits: Those of the data set.
+        measured: The one that is measured; lists over the people of a split begin with its name.
+    """
+    return ["validation"] if "validation" in splits and measured.split("_")[0] != "validation" else []
 
 
 def split_results(

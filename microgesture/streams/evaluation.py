@@ -17,7 +17,7 @@ from microgesture.data.clip_dataset import ClipDataset, collate
 from microgesture.data.clips import DatasetInfo, write_text
 from microgesture.evaluation.baselines import linear_predictions, majority_baseline
 from microgesture.evaluation.metrics import classification_metrics
-from microgesture.evaluation.results import comparisons, split_results
+from microgesture.evaluation.results import comparisons, split_results, tuning_splits
 from microgesture.evaluation.score_file import Scores, score_path, scores_of, weights_digest
 from microgesture.run_record import RECORD_FILE
 from microgesture.streams.adaptation_data import check_one_kind, transductive
@@ -93,7 +93,7 @@ def evaluate_stream(
     """
     name = str(stream_of(checkpoint))
     data, info = load(dataset), DatasetInfo.read(dataset)
-    tuning = ["validation"] if split != "validation" and "validation" in data and not scores_only else []
+    tuning = [] if scores_only else tuning_splits(data, split)
     for wanted in (split, *(["train"] if baselines else [])):
         if wanted not in data:
             raise ValueError(f"{dataset} has no split {wanted!r}; it has: {', '.join(data)}")

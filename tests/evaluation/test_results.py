@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from microgesture.data.clips import DatasetInfo
-from microgesture.evaluation.results import compare_runs, comparisons, split_results
+from microgesture.evaluation.results import compare_runs, comparisons, split_results, tuning_splits
 from microgesture.evaluation.score_file import Scores
 from microgesture.evaluation.text_report import format_result
 
@@ -99,3 +99,10 @@ def test_text_says_what_a_reader_has_to_know(result) -> None:
     assert "right of clips" not in short
     assert "mostly taken for" in text
     assert "mostly taken for" not in short
+
+
+@pytest.mark.parametrize("measured", ["test", "train", "validation", "validation_official"])
+def test_no_temperature_is_fitted_on_what_is_measured(measured: str) -> None:
+    expected = [] if measured.startswith("validation") else ["validation"]
+    assert tuning_splits(["train", "validation", "test", "validation_official"], measured) == expected
+    assert tuning_splits(["train", "test"], measured) == []
