@@ -360,7 +360,7 @@ def main() -> None:
         "checkpoint", nargs="?", default=os.environ.get("FGSGL_CHECKPOINT", "outputs/synthetic"),
         help="folder of a trained checkpoint (default: outputs/synthetic, which `make demo` makes)",
     )  # fmt: skip
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         tables.check_elan()
         pipe = load_pipeline(find_checkpoint(parser.parse_args().checkpoint), device)
