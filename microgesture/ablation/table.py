@@ -90,7 +90,7 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
                  "subjects": len(set(first.subjects))},
         "rows": rows,
         "commits": sorted({record["commit"] for record in everything}),
-        "data": sorted({"+".join(record["data_fingerprint"] for record in parts) for parts in records.values()}),
+        "data": sorted({"+".join(map(_data, parts)) for parts in records.values()}),
         "versions": everything[0]["versions"],
         "train_hours": round(sum(record["train_seconds"] for record in everything) / 3600, 3),
     }  # fmt: skip
@@ -125,6 +125,10 @@ def test_scores(runs: Sequence[Run]) -> Scores:
 
 def _record(run: Run) -> dict[str, Any]:
     return dict(json.loads((run.output / RECORD_FILE).read_text(encoding="utf-8")))
+
+
+def _data(record: dict[str, Any]) -> str:
+    return str(record.get("data_fingerprint", "not recorded"))  # by earlier streams
 
 
 def _searched(folder: Path) -> dict[str, Any]:

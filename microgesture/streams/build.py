@@ -19,6 +19,7 @@ from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelA
 from microgesture.data import augment
 from microgesture.data.clip_dataset import NO_SENTENCE, flipped_clips
 from microgesture.data.clips import DatasetInfo
+from microgesture.data.fingerprint import fingerprint
 from microgesture.data.keypoints import Layout
 from microgesture.losses.orthogonal import orthogonal_targets
 from microgesture.streams.adaptation_data import about_data
@@ -115,6 +116,7 @@ def build_stream_trainer(
         "stream": model_args.stream,
         "dataset": info.name,
         "dataset_version": info.version,
+        "data_fingerprint": fingerprint(folder),
         **({"text_encoder": asdict(bank.key)} if targets is not None else {}),
         **({"leak": True} if info.leak else {}),
         "official_overlap": info.official_overlap,

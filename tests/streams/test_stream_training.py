@@ -19,6 +19,7 @@ from microgesture import arguments, cli
 from microgesture.data import augment, load
 from microgesture.data.clip_dataset import collate
 from microgesture.data.clips import DatasetInfo
+from microgesture.data.fingerprint import fingerprint
 from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.losses.class_balance import square_root_weights, weighted_cross_entropy
 from microgesture.losses.orthogonal import orthogonal_semantic_loss
@@ -86,6 +87,7 @@ def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp
     printed, out = capsys.readouterr().out, tmp_path / "out"
     record = json.loads((out / "metrics.json").read_text())
     assert record["stream"] == "skeleton"
+    assert record["data_fingerprint"] == fingerprint(skeletons)
     assert {"cls", "sem"} <= set(record["stage_losses"]["stage 2"])
     assert record["sentences"]["targets"]["max_cosine"] == pytest.approx(0, abs=1e-3)
     assert record["sentences"]["class sentences"]["mean_cosine"] > 0.5
