@@ -91,7 +91,7 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
                  "subjects": len(set(first.subjects))},
         "rows": rows,
         "commits": sorted({record["commit"] for record in everything}),
-        "data": sorted({"+".join(record["data_fingerprint"] for record in parts) for parts in records.values()}),
+        "data": sorted({"+".join(map(_data, parts)) for parts in records.values()}),
         "versions": everything[0]["versions"],
         "train_hours": round(sum(record["train_seconds"] for record in everything) / 3600, 3),
     }  # fmt: skip
@@ -124,6 +124,10 @@ def test_scores(runs: Sequence[Run]) -> Scores:
     return Scores(parts[0].dataset, "+".join(runs[0].test[1]), parts[0].classes, clips, subjects, labels, logits)
 
 
+def _data(record: dict[str, Any]) -> str:
+    return str(record.get("data_fingerprint", "not recorded"))  # by earlier streams
+
+
 def _searched(folder: Path) -> dict[str, Any]:
     """What a search found for the row; nothing where there was none."""
     path = folder / RESULT
@@ -136,6 +140,7 @@ def _summary(
     """One row: `seeds`, k of N of each, by subject too, both metrics, wall time, and how fine its text was."""
     figures = [classification_metrics(s.logits.argmax(1), s.labels, list(s.classes)) for s in scores.values()]
     keys = [entry["fg_keys"] for record in records for entry in record["log"] if "fg_keys" in entry]
+    read = [record["sentences"] for record in records if "text" in record["sentences"]]  # a stream reads none
     return {
         "row": row.name,
         "group": row.group,
@@ -147,9 +152,9 @@ def _summary(
         "per_subject": _per_subject(list(scores.values())),
         **{name: _spread([f[name] for f in figures]) for name in ("top1", "macro_f1")},
         "train_seconds": _spread([record["train_seconds"] for record in records]),
-        "text": records[0]["sentences"]["text"],
-        "record_bits_given_class": _spread([r["sentences"]["record_bits_given_class"] for r in records])["mean"],
-        "provenance": records[0]["sentences"]["provenance"],  # of the first seed and fold
+        "text": read[0]["text"] if read else "",
+        "record_bits_given_class": _spread([s["record_bits_given_class"] for s in read])["mean"] if read else None,
+        "provenance": read[0]["provenance"] if read else {},  # of the first seed and fold
         # What L_fg compares a clip with, its own sentence among them: with fewer, eq. 1 is easier.
         "sentences_compared": round(float(np.mean(keys)), 2) if keys else None,
     }
@@ -217,11 +222,11 @@ def as_markdown(table: dict[str, Any]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    compared = row["compared"]
+    compared, bits = row["compared"], row["record_bits_given_class"]
     cells = [
         row["row"], str(len(row["seeds"])), " ".join(map(str, row["correct"])), _per_cent(row["top1"]),
         _per_cent(row["macro_f1"]), _difference(compared), _p(compared and compared["p"]), _p(row["p_holm"]),
-        f"{row['record_bits_given_class']:.2f}" + (" (class-level text)" if row["text"].startswith("class") else ""),
+        "–" if bits is None else f"{bits:.2f}" + (" (class-level text)" if row["text"].startswith("class") else ""),
         "–" if row["sentences_compared"] is None else f"{row['sentences_compared']:.1f}",
         f"{row['train_seconds']['mean'] / 60:.1f}",
     ]  # fmt: skip

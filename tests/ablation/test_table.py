@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from microgesture.ablation.plan import Plan, read_plan
 from microgesture.ablation.runs import Run
 from microgesture.ablation.table import make_table, write_table
 from microgesture.evaluation.comparison import compare, holm
+from microgesture.evaluation.report.ablations import Ablation, ablation_blocks
 from microgesture.evaluation.score_file import Scores, score_path, weights_digest
 
 PEOPLE = [f"p{n // 3}" for n in range(30)]
@@ -179,6 +181,18 @@ def test_every_fold_counts_in_one_figure_and_every_person_has_one_too(tmp_path) 
     assert "| coarse | 4.0 (-25.0) | 3.5 (+16.7) | 3.0 (+0.0) |" in text
     assert table["data"] == ["data of fold_1+data of fold_2+data of fold_3"]
     assert "more than one" not in text
+
+
+def test_a_stream_has_no_sentences_and_is_no_row_of_the_papers_tables(tmp_path) -> None:
+    runs = fold_runs(tmp_path, "full", 0, 6, 3, 2) + fold_runs(tmp_path, "coarse", 0, 4, 3, 3)
+    for run in runs:
+        path = run.output / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"sentences": {}}))
+    text = write_table(fold_plan(tmp_path), runs, tmp_path)
+    assert re.search(r"\| full \| 1 \| 11 \| .* \| – \| – \| 1\.0 \|", text)
+    found = Ablation.read(tmp_path)
+    assert found.paper_rows() == {}
+    assert "–" in str(ablation_blocks(found, ""))
 
 
 def test_a_seed_that_lacks_a_fold_does_not_count_yet(tmp_path) -> None:

@@ -50,6 +50,8 @@ class Ablation:
         """The rows that stand in Tables II and III: k of N of each seed."""
         found: dict[Components, list[dict[str, Any]]] = {}
         for row in self.table["rows"]:
+            if not row["text"]:
+                continue  # a stream, which none of these tables is about
             fields = set(row["fields"])
             controls, components = fields & set(PLAIN), fields <= {"fg_sa", "cp_a", "ml_co", "fg_text"}
             if components or (row["group"] == "paper" and not controls):  # which may have been searched
@@ -124,7 +126,7 @@ def _table(rows: Sequence[dict[str, Any]], metric: str, reference: str, clips: i
     )  # fmt: skip
     cells = []
     for row in rows:
-        text = f"{row['record_bits_given_class']:.2f}"
+        text = f"{row['record_bits_given_class']:.2f}" if row["text"] else "–"
         compared = row["sentences_compared"]
         cells.append(
             (
