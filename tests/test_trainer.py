@@ -18,6 +18,7 @@ import train_fgsgl
 from microgesture import arguments
 from microgesture.data.clip_dataset import NO_SENTENCE, collate
 from microgesture.losses.contrastive import info_nce, prototype_nce
+from microgesture.recipes import read_recipe
 from microgesture.trainer import FGSGLTrainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,10 @@ def record(argv: list[str]) -> dict:
 
 
 def output(argv: list[str]) -> Path:
-    return Path(arguments.parse(argv)[2].output_dir)
+    """The folder of a run. `arguments.parse` would, with --deepspeed, open a process group in this very process."""
+    if "--output_dir" in argv:
+        return Path(argv[len(argv) - argv[::-1].index("--output_dir")])
+    return Path(read_recipe(Path(argv[0]))["output_dir"])
 
 
 def micro_batches(trainer: FGSGLTrainer, *clips: list[int], **changes: torch.Tensor) -> list[dict]:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from conftest import DIRECTIONS, ROOT, moving_square, write_video
 from safetensors.torch import load_file
-from test_stream_training import STREAMS, body
+from test_stream_training import STREAMS as CONFIGS
+from test_stream_training import body
 
 import evaluate_fgsgl
 import train_fgsgl
@@ -20,6 +21,7 @@ from microgesture.data.clips import ClipSample
 from microgesture.streams import adaptation
 from microgesture.streams.adaptation_data import read_rows, transductive, write_round
 
+STREAMS = {name: CONFIGS[name] for name in ("skeleton", "heatmap")}
 MAIN = {"train_fgsgl.py": train_fgsgl.main, "evaluate_fgsgl.py": evaluate_fgsgl.main}
 
 
