@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from browser import needs_chromium
 from conftest import ROOT, SHARED, needs_shared
-from devtools import Chromium
+from devtools import Chromium, needs_chromium
 from peak_memory import forget, peak
 
 from configuration_fgsgl import FGSGLConfig
