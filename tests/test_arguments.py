@@ -49,6 +49,7 @@ def test_defaults_are_the_papers(recipe) -> None:
     assert (model.num_frames, t.lora_r, t.num_train_epochs, t.per_device_train_batch_size) == (8, 8, 15, 8)
     assert (t.learning_rate, t.warmup_steps, t.weight_decay, t.max_grad_norm) == (4e-5, 0.03, 0.05, 1.0)
     assert (t.lr_scheduler_type, t.metric_for_best_model, t.vision_tuning) == ("cosine", "top1", "lora")
+    assert t.get_warmup_steps(585) == 18  # below 1, transformers takes it for the share of all steps
     assert t.optim.startswith("adamw")
     assert (t.fg_sa, t.cp_a, t.ml_co, t.load_best_model_at_end) == (True, True, True, True)
 
@@ -59,6 +60,8 @@ def test_defaults_are_the_papers(recipe) -> None:
         ({}, ["--learning_rat", "1"], r"--learning_rat is no setting .*did you mean --learning_rate\?"),
         ({"lamda_fg": 1}, [], r"--lamda_fg is no setting .*did you mean --lambda_fg\?"),
         ({"zzzzqqqq": 1}, [], "--zzzzqqqq is no setting .*see --help"),
+        ({"warmup_ratio": 0.03}, [], "warmup_ratio no longer exists; write warmup_steps"),
+        ({}, ["--warmup-ratio=0.03"], "warmup_ratio no longer exists; write warmup_steps"),
         (
             {"backbone": "a/b", "vision_config": {"hidden_size": 8}},
             [],

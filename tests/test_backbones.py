@@ -17,11 +17,12 @@ import published_checkpoint as published
 import pytest
 import torch
 from published_folders import FORMATS, MODELS
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import conversion_mapping
 
 from configuration_fgsgl import FGSGLConfig
-from microgesture import backbones
+from microgesture import backbones, checkpoint_files
 from microgesture.text_bank import TextBank
 from modeling_fgsgl import FGSGLForVideoClassification, FGSGLModel
 
@@ -80,6 +81,40 @@ def test_features_equal_the_original_and_files_that_are_not_needed_may_be_absent
     for ours, theirs in zip(found, expected, strict=True):
         assert theirs.std() > 0.1
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+class Recorded:
+    """An open file of tensors that notes which ones are read."""
+
+    read: list[str]
+
+    def __init__(self, path: Path, framework: str) -> None:
+        self.file = safe_open(path, framework)
+
+    def __enter__(self) -> Recorded:
+        self.file.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.__exit__(*error)
+
+    def __getattr__(self, name: str):
+        return getattr(self.file, name)
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        self.read.append(name)
+        return self.file.get_tensor(name)
+
+
+def test_of_files_that_hold_other_tensors_too_only_the_wanted_ones_are_read(published_folders, monkeypatch) -> None:
+    monkeypatch.setattr(checkpoint_files, "safe_open", Recorded)
+    monkeypatch.setattr(Recorded, "read", [], raising=False)
+    backbones.vision_from_pretrained(published_folders["internlm2", "original"])
+    names = published.original_weights("internlm2")
+    wanted = [name for name in names if not name.startswith("language_model.")]
+    beside = {published.shard_of(name) for name in names if name not in wanted}
+    assert {published.shard_of(name) for name in wanted} <= beside
+    assert sorted(Recorded.read) == sorted(wanted)  # each once
 
 
 def test_config_values_are_the_checkpoints_own(published_folders) -> None:

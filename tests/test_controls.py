@@ -45,7 +45,7 @@ def test_attribute_heads_take_the_place_of_eq_1_without_a_parameter_more(tiny_ar
     words = trainer.sentence_words[batch["sentence_ids"][:3]]
     assert (words >= 0).all()
     expected = attribute_nce(out.fine_embeds[:3], out.fine_text_embeds, words, SLOT_SIZES, trainer.args.temperature)
-    assert float(trainer._window["fg"]) == pytest.approx(float(expected), rel=1e-5)
+    assert trainer._window["fg"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_attribute_heads_are_trained_and_travel_as_the_words_of_describe(tiny_arguments) -> None:

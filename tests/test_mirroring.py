@@ -75,6 +75,12 @@ def test_flip_labels_that_would_spoil_the_labels_are_refused(tiny_dataset, tmp_p
 
 
 def test_the_data_sets_of_this_project_say_how_they_are_mirrored() -> None:
+    folders = [path.parent for path in (ROOT / "datasets").glob("*/labels.json")]
+    assert len(folders) == 5
+    for folder in folders:
+        classes = json.loads((folder / "labels.json").read_text())["classes"]
+        assert [entry["name"] for entry in classes if "flip_label" not in entry] == []
+        assert len(DatasetInfo.read(folder).flip_labels) == len(classes)  # which refuses those that cannot be
     info = DatasetInfo.read(ROOT / "datasets" / "synthetic")
     assert info.flip_labels == list(range(17))
     assert DatasetInfo.read(ROOT / "datasets" / "utd_mhad").flip_labels == [None] * 27  # everybody is right-handed

@@ -445,7 +445,7 @@ def test_42_fg_text(check_file, tmp_path, videos):
         pytest.param(lambda a: a[:0], "keypoints", id="43 no frame: E"),
         pytest.param(lambda a: a[:, :17], "keypoints", id="43 other joints: E"),
         pytest.param(lambda a: a.transpose(0, 2, 1), "keypoints", id="43 axes exchanged: E"),
-        pytest.param(lambda a: np.stack([a, a]), "keypoints", id="43 several people: E"),
+        pytest.param(lambda a: np.stack([a, a, a]), "keypoints", id="43 three people: E"),
         pytest.param(lambda a: a / 1000, "keypoints_unit", id="43 metres for millimetres: W"),
         pytest.param(lambda a: a[:-1], "keypoints_length", id="44 one frame less: W"),
         pytest.param(lambda a: a[:20], "keypoints", id="44 a third less: E"),
