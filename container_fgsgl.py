@@ -24,6 +24,8 @@ except ImportError:
 COPY_AGAIN = "Copy or download the file again, or export it again from its source."
 MAX_PIXELS = 4096 * 4096  # of one picture: 16.8 million, which holds 4K and 5.3K cameras
 MAX_OUTPUT_BYTES = 1 << 30
+MAX_FRAMES = 1_000_000  # of one file: nine hours at 30 a second
+MAX_SECONDS = 24 * 3600
 KEPT_PACKET_BYTES = 64 << 20  # a longer file is read a second time instead of being held in memory
 
 # Playlists (hls, concat) and still images open other files or are no video, so the demuxers are named one by one.
@@ -149,12 +151,20 @@ class Clip:
             if packet.is_corrupt and self.format != "mpegts":
                 raise VideoError(f"{self.name}: the file breaks off or is damaged inside. {COPY_AGAIN}", "truncated")
             table.append(_Packet(packet.pts, packet.duration or 0, packet.is_keyframe, not packet.is_discard))
+            if len(table) > MAX_FRAMES:
+                raise self._too_long(f"more than {MAX_FRAMES} frames")
             size += packet.size
             if size <= KEPT_PACKET_BYTES:
                 kept.append(packet)
         self.kept = kept if size <= KEPT_PACKET_BYTES else None
         self._check_complete(table)
+        times = [packet.pts for packet in table if packet.pts is not None] or [0]
+        if (max(times) - min(times)) * self.time_base > MAX_SECONDS:
+            raise self._too_long(f"frames that lie more than {MAX_SECONDS // 3600} hours apart")
         return table
+
+    def _too_long(self, what: str) -> VideoError:
+        return VideoError(f"{self.name}: the file has {what}. Cut the recording into several files.", "too_large")
 
     def _check_complete(self, table: list[_Packet]) -> None:
         """Raise when the header promises more than the file holds: a cut file is no shorter gesture."""

@@ -53,9 +53,14 @@ def unlike(
     for name, value in _figures(about, seconds, width, height).items():
         low, high = (ranges or {}).get(name, (value, value))
         if not low / SLACK <= value <= high * SLACK:
-            span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-            told.append(f"{value:.3g} {UNITS[name]}, and the training clips were {span}")
+            span = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+            told.append(f"{_number(value)} {UNITS[name]}, and the training clips were {span}")
     return told
+
+
+def _number(value: float) -> str:
+    """Three digits, and no exponent: 1080, not 1.08e+03."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _figures(about: Any, seconds: float | None, width: int, height: int) -> dict[str, float]:

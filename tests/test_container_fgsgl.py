@@ -20,7 +20,7 @@ from video_files import B_FRAMES, decode_all, scene, video_file, write
 
 import container_fgsgl
 from container_fgsgl import VideoError
-from video_fgsgl import probe, read_frames
+from video_fgsgl import Recording, probe, read_frames
 
 av = pytest.importorskip("av")
 
@@ -216,6 +216,19 @@ def test_too_many_pixels(videos, monkeypatch):
     monkeypatch.setattr(container_fgsgl, "MAX_PIXELS", 1000)
     with pytest.raises(VideoError, match="the picture is 96 x 64 pixels; 1 to 1000 pixels can be read"):
         read_frames(path, 8)
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"), [("MAX_FRAMES", "more than 0 frames"), ("MAX_SECONDS", "more than 0 hours apart")]
+)
+def test_too_many_frames_or_seconds(videos, monkeypatch, limit, message):
+    monkeypatch.setattr(container_fgsgl, limit, 0)
+    monkeypatch.setattr(container_fgsgl.Clip, "all_frames", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr(container_fgsgl.Clip, "wanted_frames", lambda self, wanted: pytest.fail("decoded"))
+    for read in (lambda path: read_frames(path, 8), probe, Recording):
+        with pytest.raises(VideoError, match=f"{message}. Cut the recording") as error:
+            read(videos("b_frames.mp4"))
+        assert error.value.kind == "too_large"
 
 
 def test_errors_survive_a_process_boundary(tmp_path):

@@ -1,4 +1,4 @@
-"""`microgesture predict` over very many files: no more memory than over ten, and after a kill each file once."""
+"""`microgesture predict` over very many files or long ones: no more memory; after a kill, each file once."""
 
 from __future__ import annotations
 
@@ -71,6 +71,20 @@ def test_many_files_need_no_more_memory_than_ten(checkpoint, videos, tmp_path) -
         peaks.append(finish(start(checkpoint, videos / str(count), *tables))[1])
         assert len(set(recognised(tmp_path / f"{count}.jsonl"))) == count
     assert peaks[1] < peaks[0] + (20 << 10), peaks
+
+
+def test_a_longer_recording_needs_hardly_more_memory(checkpoint, tmp_path) -> None:  # noqa: F811
+    """Ten times as many frames: kept as decoded, they would be 0.9 GiB more."""
+    peaks = []
+    for count in (150, 1500):
+        picture = moving_square("up", np.random.default_rng(0), size=360)[0]
+        write_video(tmp_path / f"{count}.mp4", np.broadcast_to(picture[:, :1], (count, 360, 640, 3)), 10)
+        journal = tmp_path / f"{count}.jsonl"
+        peaks.append(finish(start(checkpoint, tmp_path / f"{count}.mp4", "--spot", "--json", journal))[1])
+        (result,) = (json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()[1:])
+        assert result["seconds"] == count / 10
+        assert max(segment["end"] for segment in result["segments"]) > count / 10 - 1
+    assert peaks[1] < peaks[0] + (60 << 10), peaks
 
 
 def test_a_killed_run_goes_on_where_it_stopped(checkpoint, videos, tmp_path) -> None:  # noqa: F811

@@ -23,4 +23,7 @@ def test_spans_count_and_not_their_files() -> None:
     assert unlike(ranges, info, 3.5, 1280, 720) == []
     assert unlike(ranges, info, 9, 1280, 720) == ["9 s long, and the training clips were 1.5 to 3"]
     assert unlike(ranges, info, None, 360, 720) == ["0.5 times as wide as high, and the training clips were 1.78"]
+    assert unlike({"height": [448, 448]}, info, None, 1920, 1080) == [
+        "1080 pixels high, and the training clips were 448"
+    ]
     assert unlike(None, info, 9, 360, 720) == []
