@@ -172,15 +172,6 @@ def odd_rate(times: npt.NDArray[np.float64], published: float) -> str | None:
     return f"{rate:.2f} frames per second, published are {published:g}; its label file may count other frames"
 
 
-def place(source: Path, target: Path) -> None:
-    """Puts a file into the data set: a second name for the same file where the disk allows it, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def save_keypoints(folder: Path, name: str, points: npt.NDArray[np.floating]) -> str:
     """Saves the points of one clip, float32 `(T, J, 3)`; returns the file's name relative to `folder`."""
     (folder / "keypoints").mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from sklearn.model_selection import GroupKFold
 from tqdm import tqdm
 
 from microgesture.data import corpus
-from microgesture.data.clips import ClipSample, DatasetInfo
+from microgesture.data.clips import ClipSample, DatasetInfo, link_file
 from microgesture.data.corpus import FrameTimes
 from microgesture.data.fg_text import FGText
 from microgesture.data.keypoints import read_layout
@@ -308,7 +308,7 @@ class _Clips:
     def of(self, video: str, recording: Path, folder: Path, listed: int | None) -> list[ClipSample]:
         """The first `listed` clips of a recording, or all; its file and keypoints are put into `folder`."""
         file_name = f"recordings/{video}{recording.suffix.lower()}"
-        corpus.place(recording, folder / file_name)
+        link_file(recording, folder / file_name)
         times, points = self.frame_times(recording), self.poses.of_recording(video)
         rows, names = self.copy.spans[video], self.copy.names
         clips: list[ClipSample] = []

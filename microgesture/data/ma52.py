@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from microgesture.data import corpus
-from microgesture.data.clips import ClipSample, DatasetInfo
+from microgesture.data.clips import ClipSample, DatasetInfo, link_file
 from microgesture.data.pose_pickle import PosePickle
 
 NAME = "ma52"
@@ -68,7 +68,7 @@ def prepare(source: Path, out: Path, keypoints: Path | None = None, progress: bo
         for split, listed in rows.items():
             for name, label in listed.items():
                 file_name = f"clips/{name}{videos[name].suffix.lower()}"
-                corpus.place(videos[name], folder / split / file_name)
+                link_file(videos[name], folder / split / file_name)
                 saved = None
                 if poses is not None and name in poses:
                     saved = corpus.save_keypoints(folder / split, name, poses.points(name))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from microgesture.data import corpus, smg_checks
-from microgesture.data.clips import ClipSample, DatasetInfo
+from microgesture.data.clips import ClipSample, DatasetInfo, link_file
 from microgesture.data.corpus import FrameTimes
 from microgesture.data.keypoints import read_layout
 from microgesture.data.sheet import read_numbers
@@ -127,7 +127,7 @@ class _Maker:
         """Adds all clips of one recording."""
         key = f"Sample{subject:04d}"
         file_name = f"recordings/{key}{video.suffix.lower()}"
-        corpus.place(video, self.out / split / file_name)
+        link_file(video, self.out / split / file_name)
         times = frame_times(video)
         points = None if skeleton is None else read_skeleton(skeleton)
         self.compare_lengths(key, len(times) - 1, points, told)

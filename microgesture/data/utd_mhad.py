@@ -33,7 +33,7 @@ import scipy.io
 from tqdm import tqdm
 
 from microgesture.data import corpus
-from microgesture.data.clips import LABELS_FILE, ClipSample, DatasetInfo, write_split, write_text
+from microgesture.data.clips import LABELS_FILE, ClipSample, DatasetInfo, link_file, write_split, write_text
 from microgesture.data.fg_text import FGText
 from microgesture.data.keypoints import read_layout
 
@@ -311,11 +311,11 @@ def _put(recording: Recording, sample: ClipSample, places: Sequence[Path]) -> No
                 "copy the file again from the data set, or correct the line"
             )
     first, *others = places
-    corpus.place(recording.video, first / sample.file_name)
+    link_file(recording.video, first / sample.file_name)
     keypoints = corpus.save_keypoints(first, recording.name, skeleton)
     for other in others:
         for file in (sample.file_name, keypoints):
-            corpus.place(first / file, other / file)
+            link_file(first / file, other / file)
 
 
 def _write_labels(card: Path, path: Path, counts: dict[str, int]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from corpus_files import csv, frames_shown, numbered_video
 
 from microgesture.cli import frame_times
-from microgesture.data import corpus
+from microgesture.data import clips, corpus
 
 UNEVEN = [0, 40, 80, 200, 240, 600, 640, 680, 720, 1000]  # milliseconds
 
@@ -105,7 +105,7 @@ def test_recordings_are_linked_or_copied(tmp_path, monkeypatch):
     source = tmp_path / "a.mp4"
     source.write_bytes(b"video")
     (tmp_path / "link.mp4").symlink_to(source)
-    corpus.place(tmp_path / "link.mp4", tmp_path / "out/train/a.mp4")
+    clips.link_file(tmp_path / "link.mp4", tmp_path / "out/train/a.mp4")
     assert (tmp_path / "out/train/a.mp4").samefile(source)
     assert not (tmp_path / "out/train/a.mp4").is_symlink()
 
@@ -113,7 +113,7 @@ def test_recordings_are_linked_or_copied(tmp_path, monkeypatch):
         raise OSError("another disk")
 
     monkeypatch.setattr(os, "link", refuse)
-    corpus.place(source, tmp_path / "out/train/b.mp4")
+    clips.link_file(source, tmp_path / "out/train/b.mp4")
     assert (tmp_path / "out/train/b.mp4").read_bytes() == b"video"
     assert not (tmp_path / "out/train/b.mp4").samefile(source)
 
