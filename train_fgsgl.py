@@ -164,7 +164,6 @@ def build_model(
     else:
         model = first_weights(model_args, config, info, whole_tower=training.vision_tuning == "full")
     sem.apply_to(model)
-    model.config.training_clips = config.training_clips
     output = Path(training.output_dir)
     needs_base = checkpoint is None or not (output / starting_weights.BASE).is_dir()
     if training.vision_tuning == "lora" and needs_base and training.should_save:
@@ -284,8 +283,8 @@ def build_trainer(
             fill_cache(part.frames, [part], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
-    config.training_clips = training_range(data["train"], probe)
     model = build_model(model_args, training, config, info, sem, checkpoint, origin)
+    model.config.training_clips = training_range(data["train"], probe)
     about = {
         **about_data(folder, info),
         "text_encoder": asdict(bank.key),

@@ -187,7 +187,7 @@ def test_a_stream_is_called_one_and_stands_in_no_table_of_the_paper(hostile, tmp
     assert [row[0] for row in beside] == ["skeleton stream", "majority class"]
     said = [block.text for block in blocks if isinstance(block, Text)]
     assert "No run here was evaluated on a test split as a row of these tables." in said
-    assert "A skeleton stream, which reads keypoints: no row of the paper's tables." in said
+    assert "A skeleton stream, which reads no sentence of a clip: no row of the paper's tables." in said
     assert [text for text in said if text.startswith("Transductive: this checkpoint was adapted to these very clips")]
 
 

@@ -93,7 +93,8 @@ def _marks(run: Run) -> list[Block]:
     if overlap:
         marks.append(Text(f"People of one split are seen in another, as it was published: {overlap}.", "warning"))
     if run.stream:
-        marks.append(Text(f"A {run.stream} stream, which reads keypoints: no row of the paper's tables.", "note"))
+        no_row = "which reads no sentence of a clip: no row of the paper's tables."
+        marks.append(Text(f"A {run.stream} stream, {no_row}", "note"))
     elif run.components is None:
         marks.append(Text("A control: it trains with settings that no row of the paper's tables has.", "note"))
     return marks
