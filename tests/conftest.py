@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -105,15 +106,19 @@ TINY_VISION = {
 }  # fmt: skip
 
 
+def write_recipe(path: Path, fields: dict[str, Any]) -> list[str]:
+    """Writes a recipe; returns the command line that trains by it."""
+    path.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
+    return [str(path)]
+
+
 @pytest.fixture
 def tiny_arguments(tiny_dataset: Path, tmp_path: Path) -> list[str]:
     """A command line that trains a tiny network on the tiny data set."""
-    recipe = tmp_path / "recipe.yaml"
     fields = {
         "dataset_dir": str(tiny_dataset), "output_dir": str(tmp_path / "out"), "cache_dir": str(tmp_path / "cache"),
         "vision_config": TINY_VISION, "vision_tuning": "full", "num_frames": 4, "embed_dim": 16,
         "temporal_pooling": "learned", "use_cpu": True, "num_train_epochs": 2, "per_device_train_batch_size": 4,
         "logging_steps": 1, "learning_rate": "1e-3", "stage2_start": 0.5, "disable_tqdm": True, "seed": 0,
     }  # fmt: skip
-    recipe.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
-    return [str(recipe)]
+    return write_recipe(tmp_path / "recipe.yaml", fields)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from microgesture.data.check import check
 from microgesture.data.check_report import Report
@@ -54,6 +56,24 @@ def data_set(root: Path, clips: dict[str, Sequence[dict[str, Any]]], **labels: A
         (root / split / "metadata.jsonl").parent.mkdir(parents=True, exist_ok=True)
         (root / split / "metadata.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return root
+
+
+def add_keypoints(root: Path, points_of: Callable[[Path, dict[str, Any], int], np.ndarray]) -> None:
+    """Gives every clip of a data set a file of 17 points.
+
+    Args:
+        root: The data set's folder.
+        points_of: From the folder of a split, a row and its number to `(frames, 17, 3)`.
+    """
+    labels = json.loads((root / "labels.json").read_text(encoding="utf-8"))
+    (root / "labels.json").write_text(json.dumps(labels | {"keypoints": "coco_17"}), encoding="utf-8")
+    for table in sorted(root.glob("*/metadata.jsonl")):
+        (table.parent / "keypoints").mkdir()
+        rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
+        for number, row in enumerate(rows):
+            row["keypoints"] = f"keypoints/{number}.npy"
+            np.save(table.parent / row["keypoints"], points_of(table.parent, row, number))
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def look(root: Path, decode: bool = False, **more: Any) -> Report:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_VISION
+from conftest import TINY_VISION, write_recipe
 from safetensors.torch import load_file
 from test_trainer import ROOT, free_port, logged, record, weights
 
@@ -120,7 +120,7 @@ def made(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory):
         "save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "logging_steps": 1,
         "disable_tqdm": True,
     }  # fmt: skip
-    (folder / "recipe.yaml").write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
+    write_recipe(folder / "recipe.yaml", fields)
     for stage, source in ((1, "ds_config.json"), (2, "ds_config.json"), (3, "ds_config_zero3.json")):
         settings = json.loads((ROOT / source).read_text())
         settings["zero_optimization"]["stage"] = stage

@@ -44,17 +44,15 @@ print("ANSWERS" + json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
-    from conftest import TINY_VISION
+    from conftest import TINY_VISION, write_recipe
 
     folder = tmp_path_factory.mktemp("checkpoint")
-    recipe = folder / "recipe.yaml"
     fields = {
         "dataset_dir": str(tiny_dataset), "output_dir": str(folder / "out"), "cache_dir": str(folder / "cache"),
         "vision_config": TINY_VISION, "num_frames": 4, "embed_dim": 16, "temporal_pooling": "learned",
         "use_cpu": True, "num_train_epochs": 2, "learning_rate": "1e-3", "disable_tqdm": True, "lora_alpha": 32,
     }  # fmt: skip
-    recipe.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
-    train_fgsgl.main([str(recipe)])
+    train_fgsgl.main(write_recipe(folder / "recipe.yaml", fields))
     return folder / "out"
 
 

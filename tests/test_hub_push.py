@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TINY_VISION
+from conftest import ROOT, TINY_VISION, write_recipe
 from hub_commands import closed_port, environment, microgesture, run
 from hub_server import TOKEN, HubServer, Repo
 from huggingface_hub import ModelCard
@@ -44,8 +44,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> list
         "use_cpu": True, "num_train_epochs": 2, "learning_rate": "1e-2", "disable_tqdm": True, "lora_alpha": 32,
         "logging_steps": 1, "stage2_start": 0.5,
     }  # fmt: skip
-    (folder / "recipe.yaml").write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
-    return [str(folder / "recipe.yaml")]
+    return write_recipe(folder / "recipe.yaml", fields)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ import av
 import numpy as np
 import pytest
 import torch
+from conftest import write_recipe
+from data_sets import add_keypoints
 from transformers import CLIPConfig, CLIPModel
 
 import evaluate_fgsgl
@@ -60,24 +62,21 @@ def square(frames: np.ndarray) -> np.ndarray:
     return np.array([[np.nonzero(one.any(axis))[0].mean() for axis in (0, 1)] for one in bright])
 
 
+def points_of(split: Path, row: dict, number: int) -> np.ndarray:
+    """17 points of each frame of a clip: the middle of its square as the left wrist, the others at one place."""
+    with av.open(str(split / row["file_name"])) as video:
+        frames = np.stack([frame.to_ndarray(format="gray") for frame in video.decode(video=0)])
+    points = np.tile(np.float32([10, 50, 1]), (len(frames), J, 1))
+    points[:, WRISTS[0], :2] = square(frames)
+    return points
+
+
 @pytest.fixture(scope="module")
 def posed(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny data set with the middle of its moving square as the left wrist; the other points do not move."""
     out = tmp_path_factory.mktemp("posed") / "data"
     shutil.copytree(tiny_dataset, out)
-    labels = json.loads((out / "labels.json").read_text())
-    (out / "labels.json").write_text(json.dumps(labels | {"keypoints": "coco_17"}))
-    for split in ("train", "validation", "test"):
-        (out / split / "keypoints").mkdir()
-        rows = [json.loads(line) for line in (out / split / "metadata.jsonl").read_text().splitlines()]
-        for number, row in enumerate(rows):
-            row["keypoints"] = f"keypoints/{number}.npy"
-            with av.open(str(out / split / row["file_name"])) as video:
-                frames = np.stack([frame.to_ndarray(format="gray") for frame in video.decode(video=0)])
-            points = np.tile(np.float32([10, 50, 1]), (len(frames), J, 1))
-            points[:, WRISTS[0], :2] = square(frames)
-            np.save(out / split / row["keypoints"], points)
-        (out / split / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    add_keypoints(out, points_of)
     return out
 
 
@@ -249,15 +248,13 @@ assert not [name for name in sys.modules if name.split(".")[0] == "microgesture"
 
 
 def command(data: Path, folder: Path, **fields) -> list[str]:
-    recipe = folder / "clip_mg.yaml"
     fields = {
         "stream": "clip_mg", "stream_config": {"vision_config": TINY} | SMALL, "dataset_dir": str(data),
         "num_frames": 4, "output_dir": str(folder / "out"), "cache_dir": str(folder / "cache"), "use_cpu": True,
         "num_train_epochs": 24, "per_device_train_batch_size": 8, "logging_steps": 1, "learning_rate": "1e-3",
         "disable_tqdm": True, "seed": 0,
     } | fields  # fmt: skip
-    recipe.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
-    return [str(recipe)]
+    return write_recipe(folder / "clip_mg.yaml", fields)
 
 
 def test_it_learns_is_evaluated_and_fused_and_loads_where_nothing_of_ours_is(posed, tmp_path, capsys) -> None:

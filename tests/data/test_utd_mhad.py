@@ -1,4 +1,4 @@
-"""`microgesture.data.utd_mhad`: on a tiny raw folder made here, and on the recordings where they are."""
+"""`microgesture.data.utd_mhad` on a tiny raw folder made here; test_utd_mhad_recordings.py has the real ones."""
 
 import csv
 import json
@@ -20,13 +20,7 @@ from processing_fgsgl import FGSGLProcessor
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "datasets" / "utd_mhad"
-RECORDINGS = ROOT.parent / "shared" / "data" / "utd_mhad"
 FRAMES = 3
-ONE_RIGHT_ARM = (0, 1, 2, 4, 7, 8, 9, 10, 14, 18, 19)
-
-with_recordings = pytest.mark.skipif(
-    not (RECORDINGS / "labels.csv").is_file(), reason=f"the UTD-MHAD recordings are not at {RECORDINGS}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +254,15 @@ def test_subject_sees_directions(info):
     assert default["lunge"].side == "left"
 
 
+def test_default_text_flips_to_the_other_side(info):
+    """Why a clip must not be flipped for augmentation without its text: the record would be another class's."""
+    default = {c.name: c.default for c in info.classes}
+    flipped = default["draw_circle_cw"].flipped()
+    assert flipped.direction == default["draw_circle_ccw"].direction
+    assert isinstance(flipped, FGText)
+    assert flipped.side == "left"
+
+
 # --- what prepare refuses ------------------------------------------------------------------------------------------
 
 
@@ -404,104 +407,3 @@ def test_empty_output_folder_is_taken(raw, tmp_path):
     (tmp_path / "out").mkdir()
     utd_mhad.prepare(raw, tmp_path / "out", progress=False)
     assert (tmp_path / "out" / "test" / METADATA_FILE).is_file()
-
-
-# --- the recordings themselves ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def recordings(info):
-    return utd_mhad.read_labels(RECORDINGS / "labels.csv", info)
-
-
-@with_recordings
-def test_whole_data_set(tmp_path):
-    utd_mhad.prepare(RECORDINGS, tmp_path / "utd", progress=False)
-    data = load(tmp_path / "utd")
-    assert {name: len(split) for name, split in data.items()} == {"train": 323, "validation": 108, "test": 216}
-    counts = np.bincount([label for split in data.values() for label in split["label"]])
-    assert counts.tolist() == [23 if c == 7 else 24 for c in range(27)]
-
-
-def right_hand(recording):
-    """The right hand relative to the hip centre, (frames, 3), and the left one."""
-    joints = utd_mhad.read_skeleton(recording.skeleton)
-    hip, left, right = (utd_mhad.JOINTS.index(name) for name in ("hip_center", "left_hand", "right_hand"))
-    return joints[:, right] - joints[:, hip], joints[:, left] - joints[:, hip]
-
-
-@with_recordings
-def test_named_right_hand_is_the_one_that_moves(recordings, info):
-    def path_length(points):
-        return np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
-
-    arms = [right_hand(r) for r in recordings if info.names.index(r.label) in ONE_RIGHT_ARM]
-    assert len(arms) == 263
-    assert all(path_length(right) > path_length(left) for right, left in arms)
-
-
-@with_recordings
-def test_x_grows_to_the_subjects_right(recordings):
-    left, right = utd_mhad.JOINTS.index("left_shoulder"), utd_mhad.JOINTS.index("right_shoulder")
-    for recording in recordings:
-        joints = utd_mhad.read_skeleton(recording.skeleton)
-        assert (joints[:, right, 0] > joints[:, left, 0]).all(), recording.name
-
-
-@with_recordings
-@pytest.mark.parametrize(("label", "sign"), [("swipe_left", -1), ("swipe_right", 1)])
-def test_swipes_go_where_their_name_says(recordings, label, sign):
-    for recording in (r for r in recordings if r.label == label):
-        hand, _ = right_hand(recording)
-        x = hand[hand[:, 1] > 0.1, 0]  # raised at least 10 cm above the hip
-        half = len(x) // 2
-        assert sign * (x[half:].mean() - x[:half].mean()) > 0, recording.name
-
-
-@with_recordings
-@pytest.mark.parametrize(("label", "sign"), [("draw_circle_cw", -1), ("draw_circle_ccw", 1)])
-def test_circles_turn_as_the_subject_sees_them(recordings, label, sign):
-    for recording in (r for r in recordings if r.label == label):
-        x, y = (right_hand(recording)[0][:, :2] - right_hand(recording)[0][:, :2].mean(0)).T
-        area = np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2  # counter-clockwise is positive: x to the right, y up
-        assert sign * area > 0, recording.name
-
-
-@with_recordings
-def test_left_foot_lunges(recordings):
-    left, right = utd_mhad.JOINTS.index("left_foot"), utd_mhad.JOINTS.index("right_foot")
-    for recording in (r for r in recordings if r.label == "lunge"):
-        joints = utd_mhad.read_skeleton(recording.skeleton)
-        ahead = joints[:, right, 2] - joints[:, left, 2]
-        assert ahead[np.abs(ahead).argmax()] > 0, recording.name
-
-
-@with_recordings
-def test_videos_are_mirrored(recordings, info):
-    """The pixels change further right in the picture while the right hand is further to the subject's right."""
-    labels = {info.names[label] for label in ONE_RIGHT_ARM}
-    sample = [r for r in recordings if r.label in labels and r.trial == 1 and r.subject in (1, 4, 7)]
-    correlations = []
-    for recording in sample:
-        with av.open(str(recording.video)) as container:
-            frames = [frame.to_ndarray(format="gray")[::2, ::2] for frame in container.decode(video=0)]
-        change = np.abs(np.diff(np.stack(frames).astype(np.int16), axis=0))
-        change[change < 16] = 0  # noise of the sensor and of the coding
-        energy = change.sum((1, 2))
-        column = (change.sum(1) * np.arange(change.shape[2])).sum(1) / np.maximum(energy, 1)
-        moving = energy > np.median(energy)
-        hand = right_hand(recording)[0][:, 0]
-        hand = (hand[1:] + hand[:-1]) / 2  # between the two frames that the change is taken from
-        correlations.append(np.corrcoef(column[moving], hand[moving])[0, 1])
-    assert len(correlations) == 33
-    assert np.mean(np.array(correlations) > 0) >= 0.9  # knocking hardly moves the hand sideways
-    assert np.median(correlations) > 0.7
-
-
-def test_default_text_flips_to_the_other_side(info):
-    """Why a clip must not be flipped for augmentation without its text: the record would be another class's."""
-    default = {c.name: c.default for c in info.classes}
-    flipped = default["draw_circle_cw"].flipped()
-    assert flipped.direction == default["draw_circle_ccw"].direction
-    assert isinstance(flipped, FGText)
-    assert flipped.side == "left"

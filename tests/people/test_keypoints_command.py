@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DIRECTIONS, moving_square, write_video
+from conftest import DIRECTIONS, moving_square, write_recipe, write_video
 
 import evaluate_fgsgl
 import train_fgsgl
@@ -89,15 +89,13 @@ def test_a_data_set_gets_points_and_a_stream_trains_on_them(
     assert keypoints(data, **networks) == 0
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.npy")} == times
     assert "0 clips; 8 were there already" in capsys.readouterr().out
-    recipe = tmp_path / "skeleton.yaml"
     fields = {
         "stream": "skeleton", "stream_config": {"widths": [8, 16], "joint_groups": 4, "temporal_kernel": 3},
         "dataset_dir": str(data), "num_frames": 8, "output_dir": str(tmp_path / "out"), "use_cpu": True, "seed": 0,
         "cache_dir": str(tmp_path / "cache"), "num_train_epochs": 30, "per_device_train_batch_size": 8,
         "learning_rate": "1e-2", "disable_tqdm": True,
     }  # fmt: skip
-    recipe.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
-    train_fgsgl.main([str(recipe)])
+    train_fgsgl.main(write_recipe(tmp_path / "skeleton.yaml", fields))
     evaluate_fgsgl.main([str(tmp_path / "out"), str(data), "--split", "validation"])
     assert json.loads((tmp_path / "out" / "eval_validation.json").read_text())["metrics"]["total"] == 4
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 from conftest import DIRECTIONS, ROOT, moving_square, write_video
+from data_sets import add_keypoints
 from safetensors.torch import load_file
 from test_stream_training import STREAMS as CONFIGS
-from test_stream_training import body
+from test_stream_training import points_of
 
 import evaluate_fgsgl
 import train_fgsgl
@@ -43,8 +44,6 @@ def world(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     data = folder / "data"
     shutil.copytree(tiny_dataset, data)
-    labels = json.loads((data / "labels.json").read_text())
-    (data / "labels.json").write_text(json.dumps(labels | {"keypoints": "coco_17"}))
     (data / "unlabelled" / "clips").mkdir(parents=True)
     rows = []
     for number in range(8):
@@ -52,16 +51,9 @@ def world(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_video(data / "unlabelled" / name, moving_square(direction, np.random.default_rng(number + 500)))
         rows.append(ClipSample(name, f"Hand {direction}", "f", None).row())
     write_rows(data, "unlabelled", rows)
-    for split in ("train", "validation", "test", "unlabelled"):
-        (data / split / "keypoints").mkdir()
-        rows = read_rows(data, split)
-        for number, row in enumerate(rows):
-            row["keypoints"] = f"keypoints/{number}.npy"
-            points = body(row["label"].removeprefix("Hand "), number + 100 * len(split), 8 + number % 5)
-            np.save(data / split / row["keypoints"], points)
-            if split == "unlabelled":
-                row["truth"], row["label"] = row["label"], None
-        write_rows(data, split, rows)
+    add_keypoints(data, points_of)
+    rows = [row | {"truth": row["label"], "label": None} for row in read_rows(data, "unlabelled")]
+    write_rows(data, "unlabelled", rows)
     for name in STREAMS:
         recipe = {
             "stream": name, "stream_config": STREAMS[name], "dataset_dir": str(data), "num_frames": 8,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_recipe
 from hub_server import HubServer, Repo
 from safetensors.torch import load_file
 from transformers import (
@@ -57,15 +57,13 @@ STREAMS = {
 
 
 def command(data: Path, folder: Path, stream: str, /, **fields) -> list[str]:
-    recipe = folder / f"{stream}.yaml"
     fields = {
         "stream": stream, "stream_config": STREAMS[stream], "dataset_dir": str(data), "num_frames": 4,
         "output_dir": str(folder / "out"), "cache_dir": str(folder / "cache"), "use_cpu": True, "augment": True,
         "augment_camera": 0.2, "num_train_epochs": 1, "per_device_train_batch_size": 8, "logging_steps": 1,
         "learning_rate": "1e-2", "disable_tqdm": True, "seed": 0,
     } | fields  # fmt: skip
-    recipe.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
-    return [str(recipe)]
+    return write_recipe(folder / f"{stream}.yaml", fields)
 
 
 def build(argv: list[str]):

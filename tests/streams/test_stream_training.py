@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DIRECTIONS, STEPS
+from conftest import DIRECTIONS, STEPS, write_recipe
+from data_sets import add_keypoints
 from safetensors.torch import load_file
 
 import evaluate_fgsgl
@@ -44,34 +45,28 @@ def body(direction: str, seed: int, T: int = 12) -> np.ndarray:
     return points.astype(np.float32)
 
 
+def points_of(split: Path, row: dict, number: int) -> np.ndarray:
+    """The body of a row of the tiny data set."""
+    return body(row["label"].removeprefix("Hand "), number + 100 * len(split.name), 8 + number % 5)
+
+
 @pytest.fixture(scope="module")
 def skeletons(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny data set with a keypoint file for each clip."""
     out = tmp_path_factory.mktemp("skeletons") / "data"
     shutil.copytree(tiny_dataset, out)
-    labels = json.loads((out / "labels.json").read_text())
-    (out / "labels.json").write_text(json.dumps(labels | {"keypoints": "coco_17"}))
-    for split in ("train", "validation", "test"):
-        (out / split / "keypoints").mkdir()
-        rows = [json.loads(line) for line in (out / split / "metadata.jsonl").read_text().splitlines()]
-        for number, row in enumerate(rows):
-            row["keypoints"] = f"keypoints/{number}.npy"
-            direction = row["label"].removeprefix("Hand ")
-            np.save(out / split / row["keypoints"], body(direction, number + 100 * len(split), 8 + number % 5))
-        (out / split / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    add_keypoints(out, points_of)
     return out
 
 
 def command(skeletons: Path, folder: Path, stream: str, **fields) -> list[str]:
-    recipe = folder / f"{stream}.yaml"
     fields = {
         "stream": stream, "stream_config": STREAMS[stream], "dataset_dir": str(skeletons), "num_frames": 8,
         "output_dir": str(folder / "out"), "cache_dir": str(folder / "cache"), "use_cpu": True, "augment": True,
         "augment_camera": 0.2, "num_train_epochs": 6, "per_device_train_batch_size": 8, "logging_steps": 1,
         "learning_rate": "1e-2", "disable_tqdm": True, "seed": 0,
     } | fields  # fmt: skip
-    recipe.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in fields.items()))
-    return [str(recipe)]
+    return write_recipe(folder / f"{stream}.yaml", fields)
 
 
 def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp_path, capsys) -> None:
