@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from microgesture import checkpoint_commands as checkpoint
 from microgesture.ablation.command import add_options as add_ablate_options
 from microgesture.annotation import commands as annotate
+from microgesture.coding import commands as coding
 from microgesture.evaluation.report.command import add_report
 from microgesture.keypoint_commands import add_keypoints
-from microgesture.onnx_export import add_export
 from microgesture.streams import commands as streams
 
 
@@ -165,15 +166,6 @@ def video_reader() -> Any:
     return video_fgsgl
 
 
-def add_coding(commands: Any) -> None:
-    """The command lines of `microgesture summarise` and `microgesture validate`."""
-    from microgesture.coding.summarise import add_summarise
-    from microgesture.coding.validate import add_validate
-
-    add_summarise(commands, lambda video: video_reader().probe(video))
-    add_validate(commands, video_reader)
-
-
 def push(args: argparse.Namespace) -> None:
     """Publishes a checkpoint, or its adapters alone."""
     from microgesture.hub.checkpoint import adapter_only, publish, whole_checkpoint
@@ -257,13 +249,12 @@ def parser() -> argparse.ArgumentParser:
     look_over.set_defaults(run=check)
     streams.add(commands, video_reader)
     add_keypoints(commands, video_reader)
-    add_predict(commands)
-    add_coding(commands)
+    checkpoint.add(commands, predict, fit_spotting, export)
+    coding.add(commands, video_reader)
     annotate.add(commands, video_reader)
     rows = commands.add_parser("ablate", help="train and test every row of an ablation recipe, and make one table")
     add_ablate_options(rows)
     add_report(commands, report)
-    add_export(commands, export)
     send = commands.add_parser(
         "push",
         help="publish a checkpoint on the Hugging Face Hub",
@@ -295,28 +286,6 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--revision", metavar="BRANCH", help="another branch than main; made if it is not there")
         command.add_argument("--dry-run", action="store_true", help="list the files, and publish nothing")
     return whole
-
-
-def add_predict(commands: argparse._SubParsersAction) -> None:
-    """The command lines of `microgesture predict` and `microgesture fit-spotting`."""
-    from microgesture.prediction import add_arguments
-
-    look = commands.add_parser(
-        "predict", help="recognise micro-gestures in videos",
-        description="Recognises the gesture of each clip, or with --spot finds the gestures in untrimmed recordings. "
-        "Ends with status 0, with 3 where some files could not be read, and with 1 where nothing could be done.",
-    )  # fmt: skip
-    add_arguments(look)
-    look.set_defaults(run=predict)
-    suit = commands.add_parser(
-        "fit-spotting", help="fit a checkpoint to untrimmed recordings, for predict --spot",
-        description="Trains the head that tells moments without a gesture on the training recordings, chooses "
-        "thresholds on the validation recordings, stores both in the checkpoint, and measures on the test recordings.",
-    )  # fmt: skip
-    suit.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint; it is changed")
-    suit.add_argument("recordings", type=Path, help="a folder per split with recordings whose gestures are annotated")
-    suit.add_argument("--device", default="cpu", help="e.g. cuda:0 (default: cpu)")
-    suit.set_defaults(run=fit_spotting)
 
 
 def _own_options(make: argparse.ArgumentParser) -> None:

@@ -1,8 +1,7 @@
-"""Which part of the picture the network looks at: boxes on the command line, and pictures of them."""
+"""Pictures of what the network looks at: the boxes that were given, and what carried a decision."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,46 +14,6 @@ import numpy.typing as npt
 
 Picture = npt.NDArray[np.uint8]
 GIVEN, SEEN = (255, 200, 0), (0, 255, 0)
-
-
-def box(text: str) -> list[int]:
-    """X,Y,WIDTH,HEIGHT in pixels, as argparse reads it."""
-    try:
-        x, y, width, height = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not X,Y,WIDTH,HEIGHT in pixels, such as 400,80,600,900"
-        ) from None
-    if min(x, y) < 0 or min(width, height) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: X and Y count from 0, WIDTH and HEIGHT from 1")
-    return [x, y, width, height]
-
-
-def add_framing(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a part of the picture."""
-    part = parser.add_argument_group(
-        "part of the picture",
-        "Pixels of the upright picture, from its upper left corner; with --mirrored, of the picture turned back. "
-        "Without --detector nobody is detected, and nothing tells you that several people are visible. With it you "
-        "are warned, and still only you can tell who is meant, so give a box.",
-    )
-    one = part.add_mutually_exclusive_group()
-    one.add_argument(
-        "--roi", type=box, metavar="X,Y,W,H", help="only this part, squeezed to a square as the paper does"
-    )
-    one.add_argument(
-        "--person", type=box, metavar="X,Y,W,H",
-        help="a box around one person: widened to a square, so that nothing is squeezed",
-    )  # fmt: skip
-    part.add_argument(
-        "--detector", metavar="NAME_OR_DIR",
-        help="look for people in a few frames of each file, and warn where several are seen: a detector's name on the "
-        "Hub, e.g. PekingU/rtdetr_r50vd, or its folder",
-    )  # fmt: skip
-    part.add_argument(
-        "--preview", type=Path, metavar="DIR",
-        help="recognise nothing; write a picture of each video with the box (yellow: given, green: what is seen)",
-    )  # fmt: skip
 
 
 def drawn(picture: Picture, boxes: list[tuple[tuple[int, int, int, int], tuple[int, int, int]]]) -> Picture:

@@ -27,29 +27,6 @@ SAMPLING = (
 )
 
 
-def add_export(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]) -> None:
-    """Adds the command.
-
-    Args:
-        commands: The commands of `microgesture`.
-        run: What it does.
-    """
-    command = commands.add_parser(
-        "export",
-        help="write a checkpoint's vision branch as ONNX",
-        description="Writes the vision branch of an FG-SGL checkpoint as one ONNX file, with a JSON file of the same "
-        "name beside it that has the class names and the preprocessing. onnxruntime's answers are compared with "
-        "torch's first. Needs: pip install fgsgl[onnx].",
-    )
-    command.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint, e.g. outputs/synthetic")
-    command.add_argument("--onnx", type=Path, metavar="FILE", required=True, help="the file to write, e.g. fgsgl.onnx")
-    command.add_argument(
-        "--int8", action="store_true",
-        help="weights of the linear layers in 8 bits: a smaller file whose answers differ; measure it on your clips",
-    )  # fmt: skip
-    command.set_defaults(run=run)
-
-
 class VisionBranch(torch.nn.Module):
     """The network as ONNX has it: one tensor in, a tuple of tensors out.
 

@@ -27,47 +27,6 @@ SOME_FAILED = 3
 TOP = 3
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `microgesture predict`."""
-    parser.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint, e.g. outputs/synthetic")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="videos, or folders of videos")
-    parser.add_argument(
-        "--spot", action="store_true",
-        help="the videos are untrimmed recordings: find the gestures in them (default: each is a clip of one gesture)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--background", choices=("head", "softmax"), help="--spot: how moments without a gesture are told"
-    )
-    parser.add_argument("--mirrored", action="store_true", help="the camera stored a mirror image")
-    out = parser.add_argument_group("results", "Times are seconds; one row, annotation or region per segment.")
-    out.add_argument("--json", type=Path, metavar="FILE", help="JSON lines, a line per file; an earlier run goes on")
-    out.add_argument("--csv", type=Path, metavar="FILE", help="a table")
-    out.add_argument("--eaf", type=Path, metavar="DIR", help="an ELAN file per video")
-    out.add_argument("--boris", type=Path, metavar="FILE", help="a BORIS project")
-    out.add_argument(
-        "--label-studio",
-        type=Path,
-        metavar="FILE",
-        help="Label Studio tasks, and their page beside them; it has to serve the folder that holds all the videos",
-    )
-    out.add_argument(
-        "--explain", type=Path, metavar="DIR",
-        help="a picture and an mp4 per segment, red where the frames spoke for the label; slow",
-    )  # fmt: skip
-    framing.add_framing(parser)
-    parser.add_argument(
-        "--on-error", choices=("skip", "stop"), default="skip",
-        help="what to do with a file that cannot be read (default: go on without it, and end with status 3)",
-    )  # fmt: skip
-    parser.add_argument("--batch_size", type=int, default=1, help="clips that pass the network together (default 1)")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that decode clips (default 0: none)")
-    parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: the first accelerator, else the CPU)")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"),
-        help="arithmetic of the network (default: as the checkpoint is stored); benchmarks/RESULTS.md has bfloat16",
-    )  # fmt: skip
-
-
 def find_files(given: Sequence[str]) -> list[str]:
     """The videos that were named, and those in folders that were named, in the order of their names; each once.
 

@@ -23,10 +23,6 @@ from microgesture.annotation.tables import DELIMITERS, decode, quoted, unquoted
 from microgesture.coding.timelines import NOT_CODABLE, Event, Probe, Timeline, Timelines, inside, read_timelines, union
 from microgesture.data.clips import write_text
 
-COLUMNS = (
-    "recording", "subject", "condition", "phase_start", "phase_end", "label", "count", "codable_minutes",
-    "rate_per_minute", "total_seconds", "mean_seconds", "median_seconds", "sd_seconds", "latency_seconds",
-)  # fmt: skip
 PHASE_COLUMNS = ("file", "subject", "condition", "start", "end")
 
 
@@ -39,33 +35,6 @@ class Phase:
     condition: str = ""
     start: float | None = None
     end: float | None = None
-
-
-def add_summarise(commands: Any, probe: Probe) -> None:
-    """The command line of `microgesture summarise`."""
-    count = commands.add_parser(
-        "summarise", help="counts, rates, durations and latencies as a table for R, SPSS or Excel",
-        description="Counts gestures: a row per recording, person, condition and label, zeros included. A gesture "
-        "belongs to where it begins. Times are seconds; a cell is empty where there is nothing to measure.",
-    )  # fmt: skip
-    count.add_argument(
-        "source", type=Path, metavar="SOURCE",
-        help="what predict --json wrote; a prepared data set; or coded files that `prepare own` reads",
-    )  # fmt: skip
-    count.add_argument("--out", type=Path, required=True, metavar="FILE", help="the table to write (CSV)")
-    count.add_argument(
-        "--recordings", type=Path, metavar="TABLE",
-        help="CSV with the columns file, and where wanted subject, condition, start, end: who is seen in a recording, "
-        "and its phases; without it, a recording is one phase",
-    )  # fmt: skip
-    count.add_argument(
-        "--not-codable", action="append", metavar="LABEL", default=[],
-        help=f"label of time in which nobody could see the person (default: {NOT_CODABLE!r})",
-    )  # fmt: skip
-    count.add_argument("--tier", action="append", default=[], help="ELAN: tier with the labels (several times)")
-    count.add_argument("--coder", help="ELAN, Label Studio: whose work to take where several coded the same")
-    count.add_argument("--fps", type=float, help="Label Studio: frame rate of the project's <Video> tag")
-    count.set_defaults(run=lambda args: run(args, probe))
 
 
 def run(args: argparse.Namespace, probe: Probe) -> None:

@@ -13,7 +13,6 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,44 +26,8 @@ from microgesture.coding.timelines import NOT_CODABLE, Timeline, Timelines, read
 from microgesture.coding.validation_sample import NOTHING, Window, cut, draw
 from microgesture.data.clips import write_text
 
-TOOLS = ("elan", "table")
 CODER, CLIPS, KEY, TABLE = "coder", "clips", "key.json", "coding.csv"
 UNKNOWN = "unknown"  # as predictions call a gesture of no class
-
-
-def add_validate(commands: Any, reader: Callable[[], VideoReader]) -> None:
-    """The command line of `microgesture validate`."""
-    from microgesture.annotation.segments_agreement import Settings
-    from microgesture.coding.validation_score import run as score
-
-    validate = commands.add_parser(
-        "validate", help="check what predict found in recordings against blind hand-coding",
-        description="First `sample`: clips for people to code who do not see what was found. Then `score`: κ per unit "
-        "of time, precision, recall and corrected rates, with intervals by recording.",
-    )  # fmt: skip
-    steps = validate.add_subparsers(required=True, metavar="STEP")
-    take = steps.add_parser("sample", help="make a folder for coders")
-    take.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="what predict --json wrote")
-    take.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
-    take.add_argument("--windows", type=int, default=100, metavar="N", help="clips to code (default 100)")
-    take.add_argument("--seconds", type=float, default=10.0, help="about the length of a window (default 10)")
-    take.add_argument(
-        "--context", type=float, default=2.0, metavar="SECONDS",
-        help="shown before and after a window, so that gestures are not cut (default 2)",
-    )  # fmt: skip
-    take.add_argument("--tool", choices=TOOLS, default="elan", help="ELAN files, or a table (default: elan)")
-    take.add_argument("--seed", type=int, default=0, help="of the draw")
-    take.set_defaults(run=lambda args: sample(args, reader()))
-    compare = steps.add_parser("score", help="compare what was found with what coders saw")
-    compare.add_argument("folder", type=Path, metavar="DIR", help="the folder that `sample` made")
-    compare.add_argument(
-        "coded", type=Path, metavar="CODED", nargs="?",
-        help="the coder's folder or file, of any kind that `prepare own` reads (default: DIR/coder)",
-    )  # fmt: skip
-    compare.add_argument("--iou", type=float, default=Settings.iou, help="overlap that makes two gestures one")
-    compare.add_argument("--unit", type=float, default=Settings.unit, help="seconds of a unit of time (default 0.1)")
-    compare.add_argument("--fps", type=float, help="Label Studio: frame rate of the project's <Video> tag")
-    compare.set_defaults(run=score)
 
 
 def sample(args: argparse.Namespace, reader: VideoReader) -> None:
