@@ -269,6 +269,13 @@ class MLCOCallback(TrainerCallback):
         """Sets the weights of this optimizer step."""
         self.trainer.term_weights = self.trainer.weights_at(state.global_step / state.max_steps)
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Logs at the end of a stage and of training: no mean is of two stages, and none of the last steps is lost."""
+        step = state.global_step
+        ended = step >= state.max_steps or self.trainer.stage_at(step) != self.trainer.stage_at(step + 1)
+        if ended and args.logging_strategy != "no":
+            control.should_log = True
+
 
 class EpochCallback(TrainerCallback):
     """Tells the training clips which epoch begins, also to a run that is resumed in the middle of one.

@@ -179,6 +179,25 @@ def test_logged_terms_add_up_over_a_window(tiny_arguments) -> None:
         assert entry["loss"] == pytest.approx(entry["cls"] + 0.5 * entry["cp"] + 0.5 * entry["fg"], rel=1e-4)
 
 
+def test_no_logged_mean_is_of_two_stages_and_the_last_steps_are_logged(tiny_arguments) -> None:
+    argv = [*tiny_arguments, "--num_train_epochs", "2", "--stage2_start", "0.4", "--save_strategy", "no"]
+    argv += ["--load_best_model_at_end", "false"]
+    every = {e["step"]: e for e in train(argv)["log"] if "fg" in e}
+    run = train([*argv, "--logging_steps", "4", "--output_dir", f"{tiny_arguments[0]}.rare"])
+    rare = {e["step"]: e for e in run["log"] if "fg" in e}
+    assert {step: e["stage"] for step, e in rare.items()} == {4: 1, 5: 1, 8: 2, 12: 2}  # of 12 steps, 5 in stage 1
+    first = 1
+    for step, entry in rare.items():
+        for name in ("loss", "cls", "cp", "fg"):
+            mean = sum(every[s][name] for s in range(first, step + 1)) / (step + 1 - first)
+            assert entry[name] == pytest.approx(mean, rel=1e-4, abs=1e-5)
+        first = step + 1
+    assert run["stage_losses"]["stage 1"]["fg"] == rare[5]["fg"]
+    # Of ten steps the last two are no multiple of four.
+    short = train([*argv, "--logging_steps", "4", "--max_steps", "10", "--output_dir", f"{tiny_arguments[0]}.short"])
+    assert [e["step"] for e in short["log"] if "fg" in e] == [4, 8, 10]
+
+
 def test_stages_switch_and_the_best_checkpoint_is_of_stage_two(tiny_arguments) -> None:
     run = train([*tiny_arguments, "--num_train_epochs", "4", "--stage2_start", "0.5"])
     stages = {entry["step"]: entry["stage"] for entry in run["log"] if "stage" in entry}
