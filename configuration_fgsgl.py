@@ -44,6 +44,8 @@ class FGSGLConfig(PreTrainedConfig):
         training_clips: Smallest and greatest `seconds`, `fps`, `height` and `aspect` (width by height) of the clips
             of training.
         classifier_dropout: Dropout before the classifier while training.
+        semantic_head: Whether what the classifier reads is also projected to the space of category sentences, as
+            `semantic_embeds`.
         initializer_range: Standard deviation of new weights outside the vision tower, which has its own.
         id2label: Class names by id.
 
@@ -58,7 +60,8 @@ class FGSGLConfig(PreTrainedConfig):
     }
     # Evaluation collects logits; the other outputs are for losses and for people.
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
-        "fine_embeds", "class_embeds", "fine_text_embeds", "category_embeds", "pooled", "mid", "high",
+        "fine_embeds", "class_embeds", "fine_text_embeds", "category_embeds", "semantic_embeds", "pooled",
+        "mid", "high",
     ]  # fmt: skip
 
     vision_config: dict | PreTrainedConfig | None = None
@@ -77,6 +80,7 @@ class FGSGLConfig(PreTrainedConfig):
     spotting: dict | None = None
     training_clips: dict[str, list[float]] | None = None
     classifier_dropout: float = 0.0
+    semantic_head: bool = False
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs) -> None:

@@ -44,6 +44,8 @@ class FGSGLOutput(ModelOutput):
         class_embeds: `high` in the space of category sentences `(B, E)`, unit length (Sec. III-D).
         fine_text_embeds: The given sentence embeddings in the fine space `(K, E)`, unit length.
         category_embeds: The category prototypes in the class space `(C, E)`, unit length.
+        semantic_embeds: `pooled` in the space of frozen category sentences `(B, D_t)`, of any length; with
+            `semantic_head` only.
         pooled: Input of the classifier `(B, P)`.
         mid: Patch tokens after block `mid_layer` `(B, T, N, D_v)`.
         high: Output of the projector `(B, T, N/4, D_t)`.
@@ -55,6 +57,7 @@ class FGSGLOutput(ModelOutput):
     class_embeds: torch.Tensor | None = None
     fine_text_embeds: torch.Tensor | None = None
     category_embeds: torch.Tensor | None = None
+    semantic_embeds: torch.Tensor | None = None
     pooled: torch.Tensor | None = None
     mid: torch.Tensor | None = None
     high: torch.Tensor | None = None
@@ -395,6 +398,7 @@ class FGSGLForVideoClassification(FGSGLPreTrainedModel):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(width, config.num_labels)
         self.background = nn.Linear(width, 1) if config.spotting else None
+        self.semantic = nn.Linear(width, config.text_config.hidden_size) if config.semantic_head else None
         self.post_init()
 
     @torch.no_grad()
@@ -442,6 +446,7 @@ class FGSGLForVideoClassification(FGSGLPreTrainedModel):
         """
         output = self.fgsgl(pixel_values, fine_texts, return_features)
         output["logits"] = self.classifier(self.dropout(output.pooled))
+        output["semantic_embeds"] = None if self.semantic is None else self.semantic(output.pooled)
         if labels is not None:
             output["loss"] = F.cross_entropy(output.logits.float(), labels)
         ordered = FGSGLOutput(**{name: output.get(name) for name in FGSGLOutput.__dataclass_fields__})

@@ -83,9 +83,9 @@ def network_fields(args: ModelArguments) -> dict[str, Any]:
     return {"vision_config": json.loads(args.vision_config), "text_config": dict(tiny.TEXT_CONFIG)}
 
 
-def build_config(args: ModelArguments, info: DatasetInfo, fields: dict[str, Any]) -> FGSGLConfig:
+def build_config(args: ModelArguments, info: DatasetInfo, fields: dict[str, Any], semantic_head: bool) -> FGSGLConfig:
     """The network's configuration for a data set, on the tower and text width of `network_fields`."""
-    return FGSGLConfig(**fields, **head_fields(args, info))
+    return FGSGLConfig(**fields, **head_fields(args, info), semantic_head=semantic_head)
 
 
 def first_weights(
@@ -99,6 +99,7 @@ def first_weights(
             revision=args.backbone_revision,
             attn_implementation=args.attn_implementation,
             **head_fields(args, info),
+            semantic_head=config.semantic_head,
         )
     model = FGSGLForVideoClassification._from_config(config, attn_implementation=args.attn_implementation)
     if whole_tower:
@@ -200,7 +201,7 @@ def estimated(model_args: ModelArguments, data_args: DataArguments, training: FG
         notes.append(
             f"{error}; the published sizes of InternVL2.5-8B are assumed: InternViT-300M, text of width 4,096"
         )
-    config = build_config(model_args, info, fields)
+    config = build_config(model_args, info, fields, "sem" in training.terms)
 
     @built_whole()
     def build() -> Any:
@@ -265,7 +266,8 @@ def build_trainer(
             clips_of = partial(video_clips, data_args, training.seed, data, info)
             return build_video_stream_trainer(model_args, data_args, training, data, info, bank, clips_of, probe)
         return build_stream_trainer(model_args, data_args, training, data, info, bank)
-    config = build_config(model_args, info, origin.fields if origin else network_fields(model_args))
+    fields = origin.fields if origin else network_fields(model_args)
+    config = build_config(model_args, info, fields, "sem" in training.terms)
     processor, clips = video_clips(data_args, training.seed, data, info, config.num_frames, config.image_size)
     cache_dir = Path(data_args.cache_dir)
     bank = text_bank(origin, cache_dir / "text", training.device)
@@ -279,6 +281,7 @@ def build_trainer(
             fg_loss=training.fg_loss, prototypes=data_args.category_prototypes, seed=training.seed,
             paraphrases=data_args.fg_text_paraphrases,
         )  # fmt: skip
+        targets, alike = semantics.class_targets(training.semantic_loss, info, bank)
         for part in clips.values():
             fill_cache(part.frames, [part], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
@@ -290,7 +293,7 @@ def build_trainer(
         "text_encoder": asdict(bank.key),
         # A folder has no revision, and its place is nobody's business.
         **({"backbone": model_args.backbone} if model_args.backbone_revision else {}),
-        "sentences": sem.report(),
+        "sentences": sem.report() | alike,
         "parameters": adapters.parameter_table(model),
     }
     trainer = FGSGLTrainer(
@@ -302,6 +305,7 @@ def build_trainer(
         sentence_table=sem.fine_table,
         sentence_words=sem.sentence_words,
         paraphrases=sem.paraphrases,
+        targets=targets,
         class_names=info.names,
     )
     return trainer, about

@@ -22,6 +22,7 @@ _PARTS = {
     "FG-SA head": ("fine_pool.", "fine_proj.", "fine_text_proj."),
     "CP-A head": ("class_pool.", "class_proj.", "class_text_proj."),
     "classifier": ("classifier.",),
+    "semantic head": ("semantic.",),
 }
 
 
@@ -29,7 +30,7 @@ def trained_modules(terms: tuple[str, ...], classifier_input: str) -> list[str]:
     """The modules beside the vision tower that take part in the loss, and so are fully trained.
 
     Args:
-        terms: Loss terms of the run, of `cls`, `cp`, `fg`.
+        terms: Loss terms of the run, of `cls`, `cp`, `fg`, `sem`.
         classifier_input: `high` or `mid_high`.
 
     Returns:
@@ -42,6 +43,8 @@ def trained_modules(terms: tuple[str, ...], classifier_input: str) -> list[str]:
         names += ["fine_proj", "fine_text_proj"]
     if "cp" in terms:
         names += ["class_proj", "class_text_proj"]
+    if "sem" in terms:
+        names.append("semantic")
     return names
 
 
@@ -92,7 +95,7 @@ def prepare(
 def _unfreeze(model: Any, modules: list[str], whole_tower: bool) -> Any:
     model.requires_grad_(False)
     for name in modules:
-        owner = model if name == "classifier" else model.base_model
+        owner = model if hasattr(model, name) else model.base_model
         getattr(owner, name).requires_grad_(True)
     if whole_tower:
         model.base_model.vision_tower.requires_grad_(True)

@@ -275,7 +275,7 @@ class FGSGLTrainingArguments(TrainingArguments):
     )
     semantic_loss: str = field(
         default="none",
-        metadata={"help": "Streams: draw clips to their class's sentence: none, orthogonal or plain (JSSEL)."},
+        metadata={"help": "L_sem, which draws clips to their class's sentence: none, orthogonal or plain (JSSEL)."},
     )
     lambda_semantic: float = field(default=1.0, metadata={"help": "Weight of the semantic loss (JSSEL: 20, plain)."})
     semantic_off_diagonal: float = field(
@@ -371,7 +371,8 @@ class FGSGLTrainingArguments(TrainingArguments):
     @property
     def terms(self) -> tuple[str, ...]:
         """The loss terms of this run."""
-        return ("cls", *(("cp",) if self.cp_a else ()), *(("fg",) if self.fg_sa else ()))
+        chosen = {"cls": True, "cp": self.cp_a, "fg": self.fg_sa, "sem": self.semantic_loss != "none"}
+        return tuple(name for name, used in chosen.items() if used)
 
 
 def _choose(name: str, value: str | None, choices: Sequence[str | None]) -> None:
@@ -414,10 +415,6 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, FGSGLTrai
         near = difflib.get_close_matches(rest[0], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see --help for all of them"
         raise ValueError(f"{rest[0]} is no setting of train_fgsgl.py (recipe {recipe} or command line){hint}")
-    if training.semantic_loss != "none" and model.stream is None:
-        raise ValueError(
-            f"semantic_loss is {training.semantic_loss!r}, which FG-SGL itself does not have: it has L_cp"
-        )
     return model, data, training, recipe
 
 

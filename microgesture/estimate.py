@@ -200,6 +200,8 @@ def measure(
                 loss = loss + out.class_embeds.float().sum() + out.category_embeds.float().sum()
             if "fg" in terms:
                 loss = loss + out.fine_embeds.float().sum() + out.fine_text_embeds.float().sum()
+            if "sem" in terms:
+                loss = loss + out.semantic_embeds.float().sum()
             del out
             loss.backward()
     return meter.flops, meter.peak

@@ -16,6 +16,7 @@ from microgesture.data.clip_dataset import NO_SENTENCE, clip_sentences, flipped_
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.fg_text import ATTRIBUTES, SENTENCES, VOCABULARY, FGText
 from microgesture.data.text_controls import read_records, text_level
+from microgesture.losses.orthogonal import orthogonal_targets
 from microgesture.text_bank import TextBank, cosine_summary
 
 
@@ -139,6 +140,29 @@ def build(
     ids = [number(text) for text in sentences]
     others = torch.stack([bank.embed(texts) for texts in worded]) if worded else None
     return Semantics(table, ids, categories, words, learned, pairs, sentence_words, level, others)
+
+
+def class_targets(loss: str, info: DatasetInfo, bank: TextBank) -> tuple[torch.Tensor | None, dict[str, Any]]:
+    """What L_sem draws clips to, and how alike two classes are in it.
+
+    Args:
+        loss: `none`, `orthogonal` or `plain`.
+        info: The classes and their sentences.
+        bank: Embeds them.
+
+    Returns:
+        `(C, D_t)`, `None` without L_sem; and the mean and greatest cosine of two classes, before and after.
+    """
+    if loss == "none":
+        return None, {}
+    embeddings = bank.embed(info.texts).float()
+    targets = orthogonal_targets(embeddings) if loss == "orthogonal" else embeddings
+    return targets, {"class sentences": _cosines(embeddings), "targets": _cosines(targets)}
+
+
+def _cosines(rows: torch.Tensor) -> dict[str, float]:
+    mean, greatest = cosine_summary(rows)
+    return {"mean_cosine": round(mean, 4), "max_cosine": round(greatest, 4)}
 
 
 def simple_bank(name: str, directory: Path, train: datasets.Dataset, info: DatasetInfo, width: int) -> TextBank:

@@ -21,6 +21,7 @@ from microgesture.failures import LossWatch, explained_out_of_memory
 from microgesture.losses.attributes import attribute_nce
 from microgesture.losses.class_balance import balanced_cross_entropy
 from microgesture.losses.contrastive import info_nce, prototype_nce
+from microgesture.losses.orthogonal import orthogonal_semantic_loss, semantic_embedding_loss
 from microgesture.negatives import StepShare, share_step
 from microgesture.resumable_trainer import ResumableTrainer
 from microgesture.schedule import stage, term_weights
@@ -31,7 +32,7 @@ NO_NEGATIVE = "fg_without_negative"
 
 
 class FGSGLTrainer(ResumableTrainer):
-    """Trains FG-SGL: `L = L_cls + λ_cp·L_cp + λ_fg·L_fg` (eq. 3).
+    """Trains FG-SGL: `L = L_cls + λ_cp·L_cp + λ_fg·L_fg` (eq. 3), and `+ λ_sem·L_sem` where a recipe asks for it.
 
     Args:
         sentence_table: Frozen embeddings of the training sentences `(S, D_t)`; batches hold rows of it.
@@ -40,11 +41,13 @@ class FGSGLTrainer(ResumableTrainer):
             direction per word.
         paraphrases: The same sentences in other words `(P, S, D_t)`. Each optimizer step draws one wording for all
             of its clips, so that equal sentences stay equal and are no negatives of each other.
+        targets: What `semantic_embeds` is drawn to, one row per class `(C, D_t)`: orthogonal targets, or the
+            embeddings of the class sentences themselves; `None` without L_sem.
         **kwargs: As for `transformers.Trainer`; `processing_class` is the `FGSGLProcessor`.
 
     Batches hold uint8 frames; they are augmented and normalised on the device. Every clip of an optimizer step counts
-    the same, however the step is cut into micro-batches. Every term is logged under its own name (`cls`, `cp`, `fg`),
-    unweighted, as the mean over the logging window.
+    the same, however the step is cut into micro-batches. Every term is logged under its own name (`cls`, `cp`, `fg`,
+    `sem`), unweighted, as the mean over the logging window.
     """
 
     # The terms are weighted means over a micro-batch, so the Trainer has to divide by the accumulation steps.
@@ -58,6 +61,7 @@ class FGSGLTrainer(ResumableTrainer):
         class_names: list[str],
         sentence_words: torch.Tensor | None = None,
         paraphrases: torch.Tensor | None = None,
+        targets: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("data_collator", collate)
@@ -70,6 +74,7 @@ class FGSGLTrainer(ResumableTrainer):
         self.wordings = [self.sentence_table]
         if paraphrases is not None:
             self.wordings += paraphrases.to(self.args.device).unbind()
+        self.targets = None if targets is None else targets.to(self.args.device)
         if self.args.fg_sentences > len(sentence_table):
             raise ValueError(
                 f"fg_sentences is {self.args.fg_sentences}; the training clips have {len(sentence_table)} sentences"
@@ -96,6 +101,7 @@ class FGSGLTrainer(ResumableTrainer):
             progress, lambda_fg=a.lambda_fg, lambda_cp=a.lambda_cp, stage2_start=a.stage2_start, ml_co=a.ml_co,
             order=a.ml_co_order,
         )  # fmt: skip
+        weights["sem"] = a.lambda_semantic
         return {name: weights[name] for name in a.terms}
 
     def stage_at(self, step: int) -> int:
@@ -182,7 +188,15 @@ class FGSGLTrainer(ResumableTrainer):
             )
         if "fg" in self.args.terms:
             terms |= self._fine_terms(outputs, share)
+        if self.targets is not None:
+            terms["sem"] = share.clip_weight * self._semantic_loss(outputs.semantic_embeds, labels)
         return terms
+
+    def _semantic_loss(self, embeds: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        assert self.targets is not None
+        if self.args.semantic_loss == "plain":
+            return semantic_embedding_loss(embeds, self.targets, labels)
+        return orthogonal_semantic_loss(embeds, self.targets, labels, self.args.semantic_off_diagonal)
 
     def _fine_terms(self, outputs: Any, share: StepShare) -> dict[str, torch.Tensor]:
         """L_fg over the clips that have a sentence, and whether there was no other sentence to tell theirs from."""

@@ -38,7 +38,9 @@ def network(argv: list[str]) -> Any:
     """The network of a command line as it is trained, with real weights."""
     model_args, data_args, training, _ = arguments.parse(argv)
     info = estimate.known_of_data(Path(data_args.dataset_dir))[0]
-    config = train_fgsgl.build_config(model_args, info, train_fgsgl.network_fields(model_args))
+    config = train_fgsgl.build_config(
+        model_args, info, train_fgsgl.network_fields(model_args), "sem" in training.terms
+    )
     real = train_fgsgl.FGSGLForVideoClassification._from_config(
         config, attn_implementation=model_args.attn_implementation
     )

@@ -38,7 +38,8 @@ ROWS = table("Tables II and III → recipes")
 def settings(path: Path) -> dict[str, object]:
     """All values that a recipe gives, typed, of model, data, training and network."""
     model, data, training, _ = arguments.parse([str(path), "--estimate"])  # a GPU for bf16 is not looked for
-    config = train_fgsgl.build_config(model, estimate.known_of_data(Path(data.dataset_dir))[0], estimate.PUBLISHED)
+    info = estimate.known_of_data(Path(data.dataset_dir))[0]
+    config = train_fgsgl.build_config(model, info, estimate.PUBLISHED, "sem" in training.terms)
     world = {"world_size": training.recipe_world_size}
     return {"image_size": config.image_size, **vars(model), **vars(data), **vars(training), **world}
 

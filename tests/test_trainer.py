@@ -225,7 +225,37 @@ def test_of_equal_checkpoints_the_one_with_the_lower_loss_is_chosen(tiny_argumen
     assert chosen == [1, 1, 3, 3, 5, 5]
 
 
-@pytest.mark.parametrize("options", [["--augment", "true"], ["--vision_tuning", "lora"]])
+@pytest.mark.parametrize("kind", ["orthogonal", "plain"])
+def test_the_semantic_loss_of_the_streams_is_there_for_fg_sgl(tiny_arguments, kind) -> None:
+    argv = [*tiny_arguments, "--semantic_loss", kind, "--lambda_semantic", "0.3", "--num_train_epochs", "4"]
+    trainer = build(argv)
+    inputs = micro_batches(trainer, [0, 5, 9])[0]
+    outputs = trainer._forward(trainer.model.train(), inputs)
+    table = trainer.targets
+    assert trainer.model.semantic.weight.requires_grad
+    if kind == "orthogonal":
+        torch.testing.assert_close(table @ table.T, torch.eye(len(table)))
+        expected = 1 - F.cosine_similarity(outputs.semantic_embeds, table[inputs["labels"]]).mean()
+    else:
+        expected = (outputs.semantic_embeds - table[inputs["labels"]]).square().mean()
+    assert trainer._terms(outputs, inputs["labels"], inputs["share"])["sem"].item() == pytest.approx(expected.item())
+    run = train(argv)
+    entries = [e for e in run["log"] if "sem" in e]
+    assert len(entries) == 24
+    for e in entries:
+        fg = 0.5 * e["fg"] if e["stage"] == 2 else 0
+        assert e["loss"] == pytest.approx(e["cls"] + 0.5 * e["cp"] + fg + 0.3 * e["sem"], rel=1e-4)
+    assert entries[-1]["sem"] < 0.7 * entries[0]["sem"]
+    assert {row["part"] for row in run["parameters"]} >= {"semantic head"}
+    assert "max_cosine" in run["sentences"]["targets"]
+    loaded = train_fgsgl.FGSGLForVideoClassification.from_pretrained(output(argv))
+    assert loaded(inputs["pixel_values"].float()).semantic_embeds.shape == (3, table.shape[1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--augment", "true"], ["--vision_tuning", "lora"], ["--vision_tuning", "lora", "--semantic_loss", "plain"]],
+)
 def test_resuming_in_the_middle_equals_never_stopping_bit_for_bit(tiny_arguments, tmp_path, options) -> None:
     argv = [*tiny_arguments, *options, "--save_strategy", "steps", "--save_steps", "4", "--eval_strategy", "steps"]
     argv += ["--eval_steps", "4", "--save_total_limit", "9", "--load_best_model_at_end", "false"]

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
-import torch.nn.functional as F
 from transformers import set_seed
 
 from microgesture import starting_weights
@@ -21,7 +19,7 @@ from microgesture.data import augment
 from microgesture.data.clip_dataset import NO_SENTENCE, flipped_clips
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.keypoints import Layout
-from microgesture.losses.orthogonal import orthogonal_targets
+from microgesture.semantics import class_targets
 from microgesture.streams.adaptation_data import about_data
 from microgesture.streams.heatmap.configuration_heatmap import HeatmapConfig
 from microgesture.streams.heatmap.modeling_heatmap import HeatmapForVideoClassification
@@ -84,7 +82,8 @@ def build_stream_trainer(
     training.vision_tuning = "full"
     folder = Path(data_args.dataset_dir)
     layout = layout_of(folder, "train", data["train"])
-    targets, sentences = semantic_targets(training, info, bank)
+    with training.main_process_first(desc="embedding class sentences"):
+        targets, sentences = class_targets(training.semantic_loss, info, bank)
     width = 0 if targets is None else targets.shape[1]
     config, processor = build_config(model_args, layout, info, width)
     clips = {
@@ -178,21 +177,3 @@ def check_fields(stream: str, settings: dict[str, Any], known: set[str], decided
             hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(sorted(known))}"
             by_others = " (a field of the recipe itself, or the data set, decides it)" if name in decided else ""
             raise ValueError(f"stream_config of the stream {stream} has no field {name!r}{by_others}; {hint}")
-
-
-def semantic_targets(
-    training: FGSGLTrainingArguments, info: DatasetInfo, bank: TextBank
-) -> tuple[torch.Tensor | None, dict[str, Any]]:
-    """What L_sem draws clips to `(C, D_t)`, and the mean and greatest cosine of two classes, before and after."""
-    if training.semantic_loss == "none":
-        return None, {}
-    with training.main_process_first(desc="embedding class sentences"):
-        embeddings = bank.embed(info.texts).float()
-    targets = orthogonal_targets(embeddings) if training.semantic_loss == "orthogonal" else embeddings
-    return targets, {"class sentences": _cosines(embeddings), "targets": _cosines(targets)}
-
-
-def _cosines(rows: torch.Tensor) -> dict[str, float]:
-    unit = F.normalize(rows, dim=1)
-    between = (unit @ unit.T)[~torch.eye(len(rows), dtype=torch.bool)]
-    return {"mean_cosine": round(float(between.mean()), 4), "max_cosine": round(float(between.max()), 4)}

@@ -17,7 +17,8 @@ from microgesture.baselines.tsm import RESNET_FIELDS, TSMConfig, TSMForVideoClas
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset, fill_cache, flipped_clips
 from microgesture.data.clips import DatasetInfo
 from microgesture.data.keypoints import Layout
-from microgesture.streams.build import about_run, check_fields, semantic_targets
+from microgesture.semantics import class_targets
+from microgesture.streams.build import about_run, check_fields
 from microgesture.streams.posed_clips import Probe, picture_layout, with_points
 from microgesture.streams.rgb import classifiers
 from microgesture.streams.rgb.configuration_r2plus1d import R2Plus1DConfig
@@ -77,7 +78,8 @@ def build_video_stream_trainer(
     # A stream reads no sentence of a clip, and has no adapters.
     training.fg_sa = training.cp_a = training.ml_co = False
     training.vision_tuning = "full"
-    targets, sentences = semantic_targets(training, info, bank)
+    with training.main_process_first(desc="embedding class sentences"):
+        targets, sentences = class_targets(training.semantic_loss, info, bank)
     width = 0 if targets is None else targets.shape[1]
     # A branch may move on while clips are decoded: one commit for the whole run.
     commit = classifiers.find(weights, _WEIGHTS.get(stream, stream)) if weights else None
