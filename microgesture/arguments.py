@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES
 from transformers.trainer_utils import HubStrategy
 
 from microgesture import launch, text_encoders
@@ -21,8 +22,8 @@ from microgesture.schedule import ORDERS
 
 DEFAULT_RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "synthetic.yaml"
 
-VIDEO_CLASSIFIERS = ("timesformer", "videomae", "vivit", "vjepa2")
-"""Model types of transformers' video classifiers; VideoPrism's gives logits (B, 1, C), which nothing here reads."""
+VIDEO_CLASSIFIERS = tuple(MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES)
+"""Model types of all video classifiers of the installed transformers, such as `videomae`."""
 STREAMS = ("skeleton", "heatmap", "ms_g3d", "r2plus1d", "tsm", "clip_mg", *VIDEO_CLASSIFIERS)
 
 # What `--dry_run` changes: two steps, one in each stage, then one evaluation and one checkpoint; nothing leaves home.
@@ -73,8 +74,8 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Train this network in place of FG-SGL. On keypoints: skeleton, heatmap or ms_g3d; on video: "
-            "r2plus1d, tsm, or a video classifier of transformers by its model type: videomae, timesformer, vivit or "
-            "vjepa2; on both: clip_mg."
+            "r2plus1d, tsm, or a video classifier of transformers by its model type: "
+            f"{', '.join(VIDEO_CLASSIFIERS)}; on both: clip_mg."
         },
     )
     stream_config: str = field(

@@ -161,7 +161,8 @@ def predict(model: Any, processor: Any, clips: ClipDataset, batch_size: int = 16
         else:
             inputs = processor.normalize(batch["pixel_values"].to(model.device))
         points = {"points": batch["points"].to(model.device)} if "points" in batch else {}
-        rows.append(model(**{model.main_input_name: inputs}, **points).logits.float().cpu())
+        logits = model(**{model.main_input_name: inputs}, **points).logits
+        rows.append(logits.flatten(1).float().cpu())  # VideoPrism's are (B, 1, C)
     return torch.cat(rows)
 
 

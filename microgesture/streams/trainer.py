@@ -29,4 +29,6 @@ class StreamTrainer(FGSGLTrainer):
     def _forward(self, model: torch.nn.Module, inputs: dict[str, Any]) -> Any:
         name = self.model.main_input_name  # also where `model` is wrapped
         points = {"points": inputs["points"]} if "points" in inputs else {}
-        return model(**{name: inputs["keypoints"] if "keypoints" in inputs else self._pixels(inputs)}, **points)
+        output = model(**{name: inputs["keypoints"] if "keypoints" in inputs else self._pixels(inputs)}, **points)
+        output["logits"] = output.logits.flatten(1)  # VideoPrism's are (B, 1, C)
+        return output

@@ -14,6 +14,7 @@ from conftest import ROOT, write_recipe
 from hub_server import HubServer, Repo
 from safetensors.torch import load_file
 from transformers import (
+    AutoModelForVideoClassification,
     ResNetConfig,
     ResNetForImageClassification,
     VideoMAEConfig,
@@ -52,6 +53,10 @@ STREAMS = {
         "crop_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
         "mlp_ratio": 2, "num_pooler_layers": 1, "pred_hidden_size": 16, "pred_num_attention_heads": 2,
         "pred_num_hidden_layers": 1, "pred_num_mask_tokens": 1,
+    },
+    "videoprism_vision_model": {
+        "image_size": 16, "tubelet_size": [1, 8, 8], "hidden_size": 16, "num_attention_heads": 2,
+        "intermediate_size": 32, "num_spatial_layers": 1, "num_temporal_layers": 1,
     },
 }  # fmt: skip
 
@@ -223,6 +228,20 @@ def test_a_run_on_published_weights_leaves_an_ordinary_checkpoint_of_transformer
     again = build([*argv, "--init_from", str(out), "--output_dir", str(tmp_path / "next")]).model.state_dict()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(again[name], value)
+
+
+def test_a_network_whose_logits_have_an_axis_more_is_trained_evaluated_and_read_back(tiny_dataset, tmp_path) -> None:
+    argv = command(tiny_dataset, tmp_path, "videoprism_vision_model", num_train_epochs=2, semantic_loss="orthogonal")
+    train_fgsgl.main(argv)
+    out = tmp_path / "out"
+    record = json.loads((out / "metrics.json").read_text())
+    assert record["validation"]["total"] == 8
+    evaluate_fgsgl.main([str(out), str(tiny_dataset), "--split", "validation"])
+    scores = Scores.read(score_path(out, "validation"))
+    assert scores.logits.shape == (8, 4)
+    assert int((scores.logits.argmax(1) == scores.labels).sum()) == record["validation"]["correct"]
+    model = AutoModelForVideoClassification.from_pretrained(out)
+    assert not hasattr(model, "semantic")
 
 
 def test_a_run_with_a_semantic_loss_goes_on_as_if_it_never_stopped(tiny_dataset, tmp_path) -> None:

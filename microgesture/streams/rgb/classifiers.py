@@ -204,5 +204,5 @@ class SemanticHead(nn.Linear):
 
     def _add(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if self._features is not None:
-            output["semantic_embeds"] = self(self._features)
+            output["semantic_embeds"] = self(self._features).flatten(1)  # VideoPrism's classifier reads (B, 1, D)
             self._features = None
