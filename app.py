@@ -163,7 +163,8 @@ def answer(pipe: Any, path: str | None) -> Iterator[list[Any]]:
     best = max(range(len(result["segments"])), key=lambda k: result["segments"][k]["score"], default=None)
     line = timeline(result, best) if result["spot"] else ""
     if best is None:
-        yield [result, '<p class="sentence">No gesture found in this recording.</p>', None, "", line, *files]
+        words = '<p class="sentence">No gesture found in this recording.</p>' + notes(pipe, result)
+        yield [result, words, None, "", line, *files]
         return
     for part in details(pipe, result, best):
         yield [result, *part, line, *files]
@@ -185,7 +186,7 @@ def details(pipe: Any, result: dict[str, Any], number: int) -> Iterator[Details]
         span["end"] = min(span["end"], result["seconds"])
     found = pipe({"video": result["file"], **span}, top_k=TOP, attributes=True)
     bars = {item["label"]: item["score"] for item in found["labels"]}
-    words = describe(found) + note(pipe, result)
+    words = describe(found) + notes(pipe, result)
     yield words, bars, '<p class="hint">Looking for what counted …</p>'
     yield words, bars, frames(pipe.explain(result["file"], **span), segment["start"], segment["end"])
 
@@ -202,14 +203,15 @@ def describe(found: dict[str, Any]) -> str:
     return text + f'<div class="words">{"".join(rows)}</div>'
 
 
-def note(pipe: Any, result: dict[str, Any]) -> str:
-    """What to know about an answer for a file that was taken for one gesture."""
-    if pipe.model.config.spotting or result["seconds"] < 10:
-        return ""
-    return (
-        '<p class="hint">This file was taken for a clip of one gesture. To find gestures in recordings, fit the '
-        "checkpoint to recordings: <code>microgesture fit-spotting</code>.</p>"
-    )
+def notes(pipe: Any, result: dict[str, Any]) -> str:
+    """What to know about an answer: how the file differs from the training clips, and for what it was taken."""
+    told = [f"Take care: {escape(warning)}." for warning in result.get("warnings", ())]
+    if not pipe.model.config.spotting and result["seconds"] >= 10:
+        told.append(
+            "This file was taken for a clip of one gesture. To find gestures in recordings, fit the checkpoint to "
+            "recordings: <code>microgesture fit-spotting</code>."
+        )
+    return "".join(f'<p class="hint">{text}</p>' for text in told)
 
 
 def frames(explanation: Any, start: float, end: float) -> str:

@@ -112,6 +112,16 @@ def test_a_clip_gives_bars_words_and_frames(page, videos, pipe) -> None:
     assert page.ask("document.querySelectorAll('#frames b')[0].children.length") == 0  # a label is text, not markup
 
 
+def test_a_file_unlike_the_training_clips_is_warned_of(page, videos, pipe, monkeypatch) -> None:
+    monkeypatch.setattr(pipe.model.config, "training_clips", {"fps": [50.0, 60.0]})
+    page.give(FILE, videos / "clip.mp4")
+    page.wait(ANSWER)
+    text = page.ask("document.querySelector('#words').innerText")
+    assert "Take care: " in text
+    assert "28 frames a second" in text
+    assert ".." not in text
+
+
 def test_the_timeline_seeks_the_player_and_says_why(page, videos, pipe) -> None:
     page.give(FILE, videos / "recording.mp4")
     page.wait(ANSWER)
