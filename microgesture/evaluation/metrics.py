@@ -170,14 +170,15 @@ def format_table(metrics: dict[str, Any]) -> str:
     """
     rows = metrics["per_class"]
     width = max(len("class"), *(len(row["name"]) for row in rows))
-    lines = [summary(metrics), "", f"{'class':<{width}}      k/n  precision  recall     F1  mostly taken for"]
+    lines = [summary(metrics), "", f"{'class':<{width}}      k/n   k/said  precision  recall     F1  mostly taken for"]
     for c, row in enumerate(rows):
         wrong = [0 if other == c else count for other, count in enumerate(metrics["confusion"][c])]
         worst = int(np.argmax(wrong))
         taken = f"{rows[worst]['name']} ({wrong[worst]})" if wrong[worst] else ""
         counts = f"{row['k']}/{row['n']}"
+        said = f"{row['k']}/{row['predicted']}"
         figures = f"{row['precision']:>9.1%}  {row['recall']:>6.1%}  {row['f1']:>5.1%}"
-        lines.append(f"{row['name']:<{width}}  {counts:>7}  {figures}  {taken}".rstrip())
+        lines.append(f"{row['name']:<{width}}  {counts:>7}  {said:>7}  {figures}  {taken}".rstrip())
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ def format_result(result: dict[str, Any], details: bool = False) -> str:
     rows = {result.get("model", "FG-SGL"): figures, **result["baselines"]}
     width = max(len(name) for name in rows)
     lines += [f"  {name:<{width}}  {summary(row)}" for name, row in rows.items()]
-    lines.append(f"  {_classes(figures)}")
+    lines.append(f"  {format_classes(figures)}")
     for column, groups in result["groups"].items():
         lines.append(f"  by {column}: " + ", ".join(f"{v} {g['correct']}/{g['total']}" for v, g in groups.items()))
     lines += _class_groups(result["class_groups"])
@@ -45,7 +45,8 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _classes(figures: dict[str, Any]) -> str:
+def format_classes(figures: dict[str, Any]) -> str:
+    """Weighted F1, and where classes have no clip, the means over all classes."""
     C, weighted = len(figures["per_class"]), f"weighted F1 {percent(figures['weighted_f1'])}"
     if figures["present"] == C:
         return f"{weighted}; all {C} classes have clips"

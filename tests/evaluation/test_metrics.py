@@ -217,7 +217,8 @@ def test_summary_and_table():
     table = format_table(figures).splitlines()
     assert table[0] == line
     assert len(table) == 3 + len(NAMES)
-    assert table[3].split() == ["nod", "2/3", "66.7%", "66.7%", "66.7%", "rub", "(1)"]
+    assert table[3].split() == ["nod", "2/3", "2/3", "66.7%", "66.7%", "66.7%", "rub", "(1)"]
+    assert table[4].split()[:3] == ["rub", "1/1", "1/2"]  # said twice
     assert table[5].split()[-2:] == ["nod", "(1)"]
     assert table[4].split()[-1] == "66.7%"  # rub is never taken for anything else
 

@@ -62,7 +62,8 @@ def test_everything_that_was_asked_for_stands_in_the_page_and_in_the_markdown(re
         "Stage 2 begins at epoch 4", "6 of 8 validation clips", "Confusion matrix", "Recall of each class",
         "dashed line", "surest 4 of 8 clips",
         "taken for", "PCA of the clips", "A clip's own sentence among 6", "not grounded",
-        "Paired differences", f"{result['correct']} of 8 clips",
+        "Paired differences", f"{result['correct']} of 8 clips", "Difference in top-1 of each person", "e, 8 clips",
+        "Beside these: weighted F1", "Right of answers",
     ):  # fmt: skip
         assert text in unescaped(page), text
         assert text in unescaped(markdown).replace("\\", ""), text
@@ -101,7 +102,7 @@ def test_names_stay_text_in_markdown(reported) -> None:
     assert "\n## A heading" not in markdown
     tables = [line for line in markdown.splitlines() if line.startswith("| ")]
     cells = {len(re.findall(r"(?<!\\)\|", line)) for line in tables if "rm" in line and "1 costs" in line}
-    assert cells == {7}  # six cells, whatever the name of the class
+    assert cells == {8}  # seven cells, whatever the name of the class
 
 
 @needs_chromium
@@ -230,6 +231,7 @@ def test_an_ablation_has_its_table_its_picture_and_a_column_beside_the_paper(tmp
     )
     assert re.search(r"\| ✓ \| ✓ \| ✓ \| Class-level \| \*76.55 \(−1.58\)\* .*\*\*.* ± .*\*\* \|", markdown)
     assert "0.00 (class-level text)" in markdown
+    assert "semantic" not in markdown.lower()  # shuffled sentences stand in the same table
     low, high = shuffled["compared"]["interval"]
     assert f"[{100 * low:+.1f}, {100 * high:+.1f}]".replace("-", "−") in markdown
     assert "Runs of more than one version of the data stand in this table: data0, data1, data2" in markdown

@@ -17,16 +17,31 @@ def comparison_blocks(found: dict[str, Any]) -> list[Block]:
         "McNemar: right only here / only there, p (Holm)",
     )  # fmt: skip
     note = (
-        "The interval is a bootstrap over people and their clips; with fewer than 8 people there is none. McNemar's "
-        "test ignores that clips of one person are not independent; it is secondary."
+        "One run each, so other seeds may say otherwise. The interval is a bootstrap over people and their clips; "
+        "with fewer than 8 people there is none, and their own differences are shown. McNemar's test ignores that "
+        "clips of one person are not independent; it is secondary."
     )
     rows = tuple(_row(name, row) for name, row in found.items())
     kinds = ("", *["number"] * 6)
     return [
         Heading("Compared with other checkpoints", 4),
         Table("Paired differences on the same clips", head, rows, kinds),
+        *_subjects({name: row["per_subject"] for name, row in found.items() if row["interval"] is None}),
         Text(note),
     ]
+
+
+def _subjects(found: dict[str, dict[str, Any]]) -> list[Block]:
+    """The people one by one, where they are too few for an interval over them."""
+    if not found:
+        return []
+    people = {name: about["clips"] for name, about in next(iter(found.values())).items()}
+    rows = tuple(
+        (PurePath(other).name, *(signed(100 * row[name]["difference"], 1) for name in people))
+        for other, row in found.items()
+    )
+    head = ("Compared with", *(f"{name}, {clips} clips" for name, clips in people.items()))
+    return [Table("Difference in top-1 of each person, in points", head, rows, ("", *["number"] * len(people)))]
 
 
 def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:

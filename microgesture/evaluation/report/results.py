@@ -13,7 +13,7 @@ from microgesture.evaluation.report.page import SVG, Block, Figures, Heading, Pi
 from microgesture.evaluation.report.runs import Run
 from microgesture.evaluation.report.texts import text_blocks
 from microgesture.evaluation.score_file import Scores
-from microgesture.evaluation.text_report import TRANSDUCTIVE
+from microgesture.evaluation.text_report import TRANSDUCTIVE, format_classes
 
 
 def results_blocks(run: Run, split: str, name: str, frames: Frames | None) -> list[Block]:
@@ -35,7 +35,8 @@ def results_blocks(run: Run, split: str, name: str, frames: Frames | None) -> li
         )
     if result.get("transductive"):
         blocks.append(Text(f"Transductive: {TRANSDUCTIVE}.", "warning"))
-    blocks += [_figures(result), *_baselines(result), *_classes(result["metrics"], name), *_groups(result)]
+    blocks += [_figures(result), Text(f"Beside these: {format_classes(result['metrics'])}."), *_baselines(result)]
+    blocks += [*_classes(result["metrics"], name), *_groups(result)]
     blocks += calibration_blocks(result, scores, name)
     blocks += text_blocks(result.get("text") or {})
     blocks += comparison_blocks(result.get("comparisons") or {})
@@ -80,7 +81,8 @@ def _classes(m: dict[str, Any], name: str) -> list[Block]:
         others = [(count, -other) for other, count in enumerate(m["confusion"][c]) if other != c and count]
         taken = f"{names[-max(others)[1]]} ({max(others)[0]})" if others else ""
         figures = [percent(row[key]) for key in ("precision", "recall", "f1")]
-        rows.append((f"{c}  {row['name']}", f"{row['k']} of {row['n']}", *figures, taken))
+        counts = [f"{row['k']} of {row[key]}" for key in ("n", "predicted")]
+        rows.append((f"{c}  {row['name']}", *counts, *figures, taken))
     weakest = min((row for row in m["per_class"] if row["n"]), key=lambda row: (row["recall"], -row["n"]))
     return [
         Picture(
@@ -96,8 +98,9 @@ def _classes(m: dict[str, Any], name: str) -> list[Block]:
             f"{m['total']} clips are right.",
         ),
         Table(
-            "Each class", ("Class", "Right of clips", "Precision", "Recall", "F1", "Mostly taken for"), tuple(rows),
-            ("", *["number"] * 4, "wide"),
+            "Each class",
+            ("Class", "Right of clips", "Right of answers", "Precision", "Recall", "F1", "Mostly taken for"),
+            tuple(rows), ("", *["number"] * 5, "wide"),
         ),
     ]  # fmt: skip
 

@@ -73,7 +73,7 @@ def _overview(runs: Sequence[Run]) -> list[Block]:
         seed = str(run.setting("seed", ""))
         for split, result in run.results.items():
             m = result["metrics"]
-            top5 = f"{100 * m['top5']:.2f}" if "top5" in m else "–"
+            top5 = f"{100 * m['top5']:.2f} ({m['top5_correct']} of {m['total']})" if "top5" in m else "–"
             figures = [f"{100 * m[name]:.2f}" for name in ("macro_f1", "mean_class_accuracy")]
             counts = (f"{m['correct']} of {m['total']}", f"{100 * m['top1']:.2f}", top5, *figures)
             rows.append((run.name, run.tested_on(split), split, seed, *counts))
