@@ -110,7 +110,7 @@ def _text(text: dict[str, Any]) -> list[str]:
                 f"  {label:<16} {_of(part, 'described'):>10}   {_of(part, 'most_frequent'):>13}   "
                 f"{_of(part, 'predicted_default'):>24}   {_of(part, 'true_default'):>8}{verdict}"
             )
-    return lines
+    return [*lines, "  p by McNemar's test and Holm: ignores that clips of one person are not independent"]
 
 
 def _verdict(row: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def test_everything_that_was_asked_for_stands_in_the_page_and_in_the_markdown(re
         "dashed line", "surest 4 of 8 clips",
         "taken for", "PCA of the clips", "A clip's own sentence among 6", "not grounded",
         "Paired differences", f"{result['correct']} of 8 clips", "Difference in top-1 of each person", "e, 8 clips",
-        "Beside these: weighted F1", "Right of answers",
+        "Beside these: weighted F1", "Right of answers", "p by McNemar's test and Holm, which ignores",
     ):  # fmt: skip
         assert text in unescaped(page), text
         assert text in unescaped(markdown).replace("\\", ""), text

@@ -46,6 +46,9 @@ def _attributes(found: dict[str, Any]) -> Table:
                 verdict = f"{'grounded' if row['grounded'] else 'not grounded'} (p {row['p']:.2g})"
             counts = [f"{part[guess]} of {part['total']}" for guess in GUESSES]
             rows.append((attribute, which, *counts, verdict))
-    caption = "Right words, beside what could be guessed (grounded: better than the predicted class's default)"
+    caption = (
+        "Right words, beside what could be guessed (grounded: better than the predicted class's default, p by "
+        "McNemar's test and Holm, which ignores that clips of one person are not independent)"
+    )
     head = ("Attribute", "Clips", *GUESSES.values(), "Verdict")
     return Table(caption, head, tuple(rows), ("", "", *["number"] * len(GUESSES), ""))
