@@ -24,7 +24,9 @@ from microgesture.data.fingerprint import fingerprint
 from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.losses.class_balance import square_root_weights, weighted_cross_entropy
 from microgesture.losses.orthogonal import orthogonal_semantic_loss
+from microgesture.run_record import write_run_record
 from microgesture.streams import keypoint_augment
+from microgesture.streams.adaptation_data import transductive
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
 
@@ -176,6 +178,20 @@ def test_a_data_set_without_keypoints_is_refused(tiny_dataset, tmp_path) -> None
 def build(argv: list[str]):
     model, data, training, _ = arguments.parse(argv)
     return train_fgsgl.build_trainer(model, data, training)[0]
+
+
+def test_what_starts_from_an_adapted_checkpoint_has_seen_the_same_clips(skeletons, tmp_path) -> None:
+    argv = command(skeletons, tmp_path, "skeleton")
+    earlier, seen = tmp_path / "earlier", {"transductive_on": ["test"]}
+    build(argv).model.save_pretrained(earlier)
+    (earlier / "metrics.json").write_text(json.dumps({"adaptation": seen}))
+    trainer = build([*argv, "--init_from", str(earlier)])
+    later = tmp_path / "later"
+    later.mkdir()
+    assert write_run_record(later, trainer, {}, Path(argv[0]))["adaptation"] == seen
+    assert transductive(later, "test")
+    other = {"adaptation": {"transductive_on": []}}  # a round of an adaptation says for itself what it has seen
+    assert write_run_record(later, trainer, other, Path(argv[0]))["adaptation"] == other["adaptation"]
 
 
 def one_step(trainer, *clips: list[int]) -> float:
