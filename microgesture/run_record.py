@@ -82,7 +82,11 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
         for key, value in entry.items()
         if key in ("eval_correct", "eval_total", "eval_top1", "eval_macro_f1", "eval_loss")
     }
-    record = about | {
+    # Weights that saw the clips of a test split have seen them for good.
+    source = trainer.args.init_from
+    earlier = read_run_record(Path(source)).get("adaptation") if source else None
+    record = ({"adaptation": earlier} if earlier else {}) | about
+    record |= {
         "commit": commit(),
         "recipe": recipe.name,
         "recipe_fields": recipe_fields(recipe),

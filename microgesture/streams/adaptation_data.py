@@ -137,10 +137,13 @@ def _spans(dataset: Path, split: str, sizes: set[int]) -> set[tuple[str, Any, An
 
 
 def transductive(checkpoint: Path, split: str) -> bool:
-    """Whether a checkpoint was adapted to clips of this split, without their labels, as its record says."""
-    path = checkpoint / RECORD_FILE
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return split in (record.get("adaptation") or {}).get("transductive_on", [])
+    """Whether a checkpoint was adapted to clips of this split, without their labels, as its record says.
+
+    Of a folder that `microgesture fuse` wrote, whether the fused checkpoints were.
+    """
+    paths = (checkpoint / RECORD_FILE, checkpoint / f"fusion_{split}.json")
+    record, fused = (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in paths)
+    return split in (record.get("adaptation") or {}).get("transductive_on", []) or bool(fused.get("transductive"))
 
 
 def check_one_kind(checkpoints: Sequence[Path], split: str) -> None:

@@ -15,7 +15,7 @@ def fuse(args: argparse.Namespace) -> None:
     from microgesture.data.clips import write_text
     from microgesture.evaluation.score_file import score_path, scores_of
     from microgesture.streams import fusion
-    from microgesture.streams.adaptation_data import check_one_kind
+    from microgesture.streams.adaptation_data import check_one_kind, transductive
 
     split = args.split or args.on
     check_one_kind(args.runs, split)
@@ -23,13 +23,15 @@ def fuse(args: argparse.Namespace) -> None:
     names = short if len(set(short)) == len(short) else [str(run) for run in args.runs]
     fitted, reported = (fusion.align([scores_of(run, part) for run in args.runs], names) for part in (args.on, split))
     found = fusion.report(fitted, reported, names, args.metric)
+    if transductive(args.runs[0], split):
+        found["transductive"] = True
     text = fusion.format_report(found).splitlines()
     print("\n".join(text if args.report else text[: len(names) + 3]))
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
         path = score_path(args.out, split)
-        fusion.fuse(reported, fusion.fit(fitted, names, args.metric)).save(path)
         write_text(args.out / f"fusion_{split}.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+        fusion.fuse(reported, fusion.fit(fitted, names, args.metric)).save(path)
         print(f"scores of every clip: {path}")
 
 

@@ -189,6 +189,7 @@ def report(
 def format_report(found: dict[str, Any]) -> str:
     """The report as a table for a screen."""
     same = " (the same clips: too good to be reported)" if found["fitted_on"] == found["split"] else ""
+    same += " (TRANSDUCTIVE: the streams were adapted to these very clips)" if found.get("transductive") else ""
     width = max(len(name) for name in (*found["streams"], "fused", "without it"))
     lines = [
         f"temperatures and weights from {found['fitted_on']}, by {found['metric']}; figures on {found['split']}{same}",

@@ -184,6 +184,7 @@ def test_a_stream_is_called_one_and_stands_in_no_table_of_the_paper(hostile, tmp
     runs = read_runs([folder])
     blocks = report_blocks(runs, [])
     tables = {block.caption: block.rows for block in blocks if isinstance(block, Table)}
+    assert tables["All runs, in per cent; every clip is counted once"][0][2] == "test (transductive)"
     beside = tables["Beside simple baselines on the same clips"]
     assert [row[0] for row in beside] == ["skeleton stream", "majority class"]
     said = [block.text for block in blocks if isinstance(block, Text)]

@@ -16,6 +16,7 @@ from microgesture.evaluation.calibration import fit_temperature
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.score_file import Scores, score_path, weights_digest
 from microgesture.streams import fusion
+from microgesture.streams.adaptation_data import check_one_kind
 
 C = 5
 
@@ -173,6 +174,19 @@ def test_the_command_writes_figures_and_a_score_file(tmp_path, capsys) -> None:
     result = json.loads((out / "fusion_test.json").read_text())
     fused = Scores.read(score_path(out, "test"))
     assert int((fused.logits.argmax(1) == fused.labels).sum()) == result["fused"]["correct"]
+
+
+def test_a_fusion_of_what_was_adapted_to_the_clips_is_called_so_and_stays_apart(tmp_path, capsys) -> None:
+    folders, out = runs(tmp_path), tmp_path / "fused"
+    for folder in folders:
+        (Path(folder) / "metrics.json").write_text(json.dumps({"adaptation": {"transductive_on": ["test"]}}))
+    assert cli.main(["fuse", *folders, "--split", "test", "--out", str(out)]) == 0
+    assert "TRANSDUCTIVE" in capsys.readouterr().out
+    assert json.loads((out / "fusion_test.json").read_text())["transductive"] is True
+    with pytest.raises(ValueError, match="such figures are not of one kind"):
+        check_one_kind([out, tmp_path / "other"], "test")
+    assert cli.main(["fuse", *folders, "--out", str(out)]) == 0
+    assert "TRANSDUCTIVE" not in capsys.readouterr().out
 
 
 def test_figures_on_the_split_that_was_fitted_say_so(tmp_path, capsys) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
-from conftest import moving_square
+from conftest import moving_square, write_video
 
+import video_fgsgl
 from microgesture import cli
 from microgesture.data import load
 from microgesture.data.keypoints import read_layout
+from microgesture.streams.rgb.cropping import _boxes, _read_clip
 from microgesture.streams.rgb.saliency import SaliencyCrop, draw, followed
 from video_fgsgl import Recording
 
@@ -145,6 +148,28 @@ def test_a_data_set_is_cropped_and_read_like_any_other(tiny_dataset, tmp_path, c
     assert (out / "test" / "clips" / "000000.mp4").stat().st_mtime_ns == stamp
     assert cli.main(["crop", str(data), "--out", str(data)]) == 1
     assert "the data set itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_points_decide_where_a_hand_is_ever_seen_and_else_the_frames(tmp_path, people) -> None:
+    frames, layout, crop = square_clip()[0], read_layout("coco_17"), SaliencyCrop()
+    points = np.zeros((people, T, 17, 3))
+    points[-1, :, layout.names.index("left_wrist")] = [[100, 30 + 9 * np.sin(t), 1] for t in range(T)]
+
+    def boxes(table: np.ndarray) -> np.ndarray:
+        np.save(tmp_path / "a.npy", table if people == 2 else table[0])
+        return _boxes(tmp_path, {"keypoints": "a.npy"}, layout, frames, crop)
+
+    np.testing.assert_array_equal(boxes(points), crop.from_points(points[-1], layout.names, (H, W)))
+    np.testing.assert_array_equal(boxes(np.zeros_like(points)), crop.from_frames(frames))
+    assert not np.array_equal(boxes(points), crop.from_frames(frames))
+
+
+def test_of_a_clip_that_is_shorter_than_a_frame_the_one_on_display_is_read(tmp_path) -> None:
+    write_video(tmp_path / "a.mp4", moving_square("right", np.random.default_rng(0)))  # 28 frames a second
+    frames, _ = _read_clip(tmp_path, {"file_name": "a.mp4", "start": 0.51, "end": 0.52}, video_fgsgl, False)
+    with closing(Recording(tmp_path / "a.mp4")) as recording:
+        np.testing.assert_array_equal(frames, [dict(recording.pictures([14]))[14].numpy()])
 
 
 def test_a_clip_whose_frames_are_damaged_is_named(tiny_dataset, tmp_path, capsys) -> None:

@@ -217,6 +217,20 @@ def test_any_length_goes_through(kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["joint", "bone", "joint_motion", "bone_motion"])
+def test_inputs_are_places_bones_and_their_changes_to_the_next_frame(name: str) -> None:
+    model, points, given = network(inputs=[name]), torch.randn(2, 4, 17, 3), []
+    model.input_norm.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    model.read(points)
+    expected, parents = points[..., :2], model.config.tree()[0]
+    if name.startswith("bone"):
+        expected = torch.stack([expected[:, :, j] - expected[:, :, parents[j]] for j in range(17)], 2)
+    if name.endswith("motion"):
+        expected = torch.cat([expected[:, 1:] - expected[:, :-1], torch.zeros(2, 1, 17, 2)], 1)
+    found = given[0].view(2, 3, 17, 4).permute(0, 3, 2, 1)
+    torch.testing.assert_close(found, torch.cat([expected, points[..., 2:]], -1))
+
+
+@pytest.mark.parametrize("name", ["joint", "bone", "joint_motion", "bone_motion"])
 def test_what_each_input_sees(name: str) -> None:
     """Motion does not see where a body stands, bones do not see where it is."""
     model = network(inputs=[name])

@@ -24,7 +24,9 @@ from microgesture.data.fingerprint import fingerprint
 from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.losses.class_balance import square_root_weights, weighted_cross_entropy
 from microgesture.losses.orthogonal import orthogonal_semantic_loss
+from microgesture.run_record import write_run_record
 from microgesture.streams import keypoint_augment
+from microgesture.streams.adaptation_data import transductive
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
 
@@ -173,14 +175,23 @@ def test_a_data_set_without_keypoints_is_refused(tiny_dataset, tmp_path) -> None
         train_fgsgl.main(command(tiny_dataset, tmp_path, "skeleton"))
 
 
-def test_a_semantic_loss_without_a_stream_is_refused(tiny_arguments) -> None:
-    with pytest.raises(ValueError, match="semantic_loss is 'orthogonal', which FG-SGL itself does not have"):
-        train_fgsgl.main([*tiny_arguments, "--semantic_loss", "orthogonal"])
-
-
 def build(argv: list[str]):
     model, data, training, _ = arguments.parse(argv)
     return train_fgsgl.build_trainer(model, data, training)[0]
+
+
+def test_what_starts_from_an_adapted_checkpoint_has_seen_the_same_clips(skeletons, tmp_path) -> None:
+    argv = command(skeletons, tmp_path, "skeleton")
+    earlier, seen = tmp_path / "earlier", {"transductive_on": ["test"]}
+    build(argv).model.save_pretrained(earlier)
+    (earlier / "metrics.json").write_text(json.dumps({"adaptation": seen}))
+    trainer = build([*argv, "--init_from", str(earlier)])
+    later = tmp_path / "later"
+    later.mkdir()
+    assert write_run_record(later, trainer, {}, Path(argv[0]))["adaptation"] == seen
+    assert transductive(later, "test")
+    other = {"adaptation": {"transductive_on": []}}  # a round of an adaptation says for itself what it has seen
+    assert write_run_record(later, trainer, other, Path(argv[0]))["adaptation"] == other["adaptation"]
 
 
 def one_step(trainer, *clips: list[int]) -> float:
@@ -236,6 +247,19 @@ def test_a_clip_is_what_the_processor_makes_of_its_file(skeletons) -> None:
     expected = clips.processor([np.load(skeletons / "train" / "keypoints" / "3.npy")])["keypoints"][0]
     torch.testing.assert_close(clips[3]["keypoints"], expected)
     assert clips.name(3) == "003.mp4"
+
+
+def test_clips_of_one_and_of_two_people_stand_in_one_batch(skeletons, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(skeletons, copy)
+    file = copy / "train" / "keypoints" / "4.npy"
+    first = np.load(file)
+    np.save(file, np.stack([first, first + np.float32([50, 0, 0])]))
+    clips = keypoints(copy, augmentation=augment.Augmentation(0, vary=True))
+    points = collate([clips[3], clips[4]])["keypoints"]
+    assert points.shape == (2, 2, 8, 17, 3)
+    assert bool((points[0, 1] == 0).all())
+    assert bool((points[1, :, ..., 2] > 0).flatten(1).any(1).all())
 
 
 def test_what_is_drawn_depends_on_seed_epoch_and_clip_only(skeletons) -> None:

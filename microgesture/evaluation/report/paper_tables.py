@@ -77,7 +77,7 @@ def _columns(runs: Sequence[Run]) -> list[Ours]:
     columns: dict[tuple[str, str], Ours] = {}
     for run in runs:
         row = run.components
-        if row is None or run.leak or "test" not in run.results:
+        if row is None or run.leak or "test" not in run.results or run.results["test"].get("transductive"):
             continue
         dataset = run.tested_on("test")
         new = Ours(f"{DATASETS.get(dataset, dataset)}, settings of {run.name}", dataset, {})

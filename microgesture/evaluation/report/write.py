@@ -76,7 +76,8 @@ def _overview(runs: Sequence[Run]) -> list[Block]:
             top5 = f"{100 * m['top5']:.2f} ({m['top5_correct']} of {m['total']})" if "top5" in m else "–"
             figures = [f"{100 * m[name]:.2f}" for name in ("macro_f1", "mean_class_accuracy")]
             counts = (f"{m['correct']} of {m['total']}", f"{100 * m['top1']:.2f}", top5, *figures)
-            rows.append((run.name, run.tested_on(split), split, seed, *counts))
+            shown = f"{split} (transductive)" if result.get("transductive") else split
+            rows.append((run.name, run.tested_on(split), shown, seed, *counts))
         if not run.results:
             rows.append((run.name, run.dataset, "not evaluated", seed, *["–"] * 5))
     head = ("Run", "Data set", "Split", "Seed", "Right of clips", "Top-1", "Top-5", "Macro-F1", "Mean class accuracy")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_right
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
@@ -26,7 +27,7 @@ from microgesture.data.clips import LABELS_FILE, METADATA_FILE, write_text
 from microgesture.data.keypoints import Layout
 from microgesture.streams.adaptation_data import read_rows
 from microgesture.streams.keypoint_clips import COLUMN, layout_of, read_points
-from microgesture.streams.rgb.saliency import SaliencyCrop
+from microgesture.streams.rgb.saliency import SaliencyCrop, followed
 
 CRF = "12"  # of H.264; hardly to be seen, and the reader decodes it again
 
@@ -87,7 +88,8 @@ def _read_clip(
         line = recording.timeline
         times = [float((pts - line.pts[0]) * line.time_base) for pts in line.pts]
         begin, end = row.get("start") or 0.0, row.get("end") or float("inf")
-        places = [place for place, time in enumerate(times) if begin <= time < end] or [0]
+        places = [place for place, time in enumerate(times) if begin <= time < end]
+        places = places or [max(bisect_right(times, begin) - 1, 0)]  # shorter than a frame: the one on display
         pictures = dict(recording.pictures(places))
         last = times[places[-1] + 1] if places[-1] + 1 < len(times) else float(line.seconds)
         rate = Fraction(len(places) / max(last - times[places[0]], 1e-3)).limit_denominator(1000)
@@ -97,11 +99,13 @@ def _read_clip(
 def _boxes(
     folder: Path, row: dict[str, Any], layout: Layout | None, frames: npt.NDArray[np.uint8], crop: SaliencyCrop
 ) -> Any:
-    """From keypoints in pixels with a point for each frame of one person; else from the frames."""
+    """From keypoints in pixels with a row for each frame, where a hand or face is ever seen; else from the frames."""
     if layout is not None and layout.unit == "pixels" and row.get(COLUMN):
-        points = read_points(folder, row[COLUMN])
-        if points.ndim == 3 and len(points) == len(frames):
-            return crop.from_points(points.astype(np.float64), layout.names, frames.shape[1:3])
+        points = read_points(folder, row[COLUMN]).astype(np.float64)
+        people = points if points.ndim == 4 else points[None]  # (M, T, J, C)
+        hands = [joint for joint, name in enumerate(layout.names) if followed(name)]
+        if people.shape[1] == len(frames) and np.nan_to_num(people[:, :, hands]).all(-1).any():
+            return crop.from_points(np.concatenate(people, 1), layout.names * len(people), frames.shape[1:3])
     return crop.from_frames(frames)
 
 
