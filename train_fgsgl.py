@@ -100,6 +100,7 @@ def first_weights(
             attn_implementation=args.attn_implementation,
             **head_fields(args, info),
             semantic_head=config.semantic_head,
+            training_clips=config.training_clips,
         )
     model = FGSGLForVideoClassification._from_config(config, attn_implementation=args.attn_implementation)
     if whole_tower:
@@ -286,8 +287,9 @@ def build_trainer(
             fill_cache(part.frames, [part], quiet=not training.should_log)
     clear_device_cache(garbage_collection=True)  # a language model that embedded sentences is gone; its memory as well
     clips["train"].sentence_ids, clips["train"].flipped = sem.sentence_ids, sem.flipped
+    # Before the network is made: the base of its adapters is published as well, and needs the same configuration.
+    config.training_clips = training_range(data["train"], probe)
     model = build_model(model_args, training, config, info, sem, checkpoint, origin)
-    model.config.training_clips = training_range(data["train"], probe)
     about = {
         **about_data(folder, info),
         "text_encoder": asdict(bank.key),

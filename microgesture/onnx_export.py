@@ -57,7 +57,7 @@ def check(checkpoint: Path, path: Path) -> None:
     if kind != "fgsgl":
         raise ValueError(
             f"{checkpoint} holds a network of the kind {kind}; only FG-SGL's vision branch, which reads video frames, "
-            "can be exported (the streams read keypoints)"
+            "can be exported, and no stream"
         )
     if path.suffix != ".onnx":
         raise ValueError(f"{path} must end in .onnx; its description gets the same name and the ending .json")

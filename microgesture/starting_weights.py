@@ -32,6 +32,8 @@ _NOT_THE_NETWORK = {
     "spotting",
     "training_clips",
 }
+_SET_BY = {"semantic_head": " (set by semantic_loss)"}
+"""Fields of a configuration that have another name in a recipe."""
 _ADAPTER_FIELDS = ("r", "lora_alpha", "target_modules", "modules_to_save")
 # Prototypes come from the sentences of this run's data, not from the earlier run.
 _OF_THE_DATA = (".prototypes", ".mean", ".learned")
@@ -138,7 +140,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") 
         if isinstance(a, dict) and isinstance(b, dict) and name.endswith("_config"):
             found += differences(a, b, f"{prefix}{name}.")
         elif a != b:
-            found.append(f"{prefix}{name}: {_short(a)} in the recipe, {_short(b)} there")
+            found.append(f"{prefix}{name}{_SET_BY.get(name, '')}: {_short(a)} in the recipe, {_short(b)} there")
     return found
 
 

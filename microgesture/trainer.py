@@ -268,7 +268,7 @@ class FGSGLTrainer(ResumableTrainer):
 
 
 class MLCOCallback(TrainerCallback):
-    """ML-CO (Sec. III-E): before each step, sets the weights that belong to it.
+    """ML-CO (Sec. III-E): before each step, sets the weights that belong to it; logs where a stage ends.
 
     It keeps no state of its own, so a run resumed in stage 2 is in stage 2.
 

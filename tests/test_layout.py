@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,12 @@ def test_losses_schedule_and_metrics_know_no_model_and_no_trainer(path: str) -> 
 def test_nothing_imports_the_entry_points() -> None:
     files = [*PACKAGE, *ROOT.glob("*_fgsgl.py")]
     assert {p.stem for p in files if roots(imported(p)) & ENTRIES} == set()
+
+
+def test_the_command_line_is_there_at_once() -> None:
+    code = "import sys; from microgesture import cli; cli.parser(); print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "av"} & set(told.stdout.split())
 
 
 def test_no_dangerous_call_and_no_path_of_a_machine() -> None:

@@ -13,6 +13,7 @@ from test_trainer import StopAt, build, output, train, weights
 
 import train_fgsgl
 from microgesture import adapters, arguments, starting_weights
+from microgesture.hub.checkpoint import _OF_THE_RUN
 from microgesture.starting_weights import Origin
 from microgesture.text_bank import EncoderKey
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -44,6 +45,10 @@ def test_a_run_starts_from_the_weights_of_another(tiny_arguments, tmp_path, whic
 def test_adapters_are_taken_on_with_their_base(tiny_arguments, tmp_path) -> None:
     argv = [*tiny_arguments, *LORA]
     train(argv)
+    # `push --adapter` refuses a base with another configuration than the whole checkpoint's.
+    whole, plain = (json.loads((output(argv) / part / "config.json").read_text()) for part in (".", "_base"))
+    assert whole["training_clips"]
+    assert {name for name in whole | plain if whole.get(name) != plain.get(name)} <= _OF_THE_RUN
     source = output(argv) / "checkpoint-12"
     again = [*argv, "--output_dir", str(tmp_path / "second"), "--init_from", str(source), "--seed", "7"]
     start = state(build(again))
@@ -173,6 +178,9 @@ def test_differences_are_of_the_network_not_of_the_file() -> None:
     ours = {"dtype": "float32", "a": 1, "vision_config": {"x": 1, "architectures": ["A"]}, "id2label": {0: "up"}}
     theirs = {"dtype": "bfloat16", "a": 1, "vision_config": {"x": 1}, "id2label": {0: "down"}}
     assert starting_weights.differences(ours, theirs) == ["id2label: {0: 'up'} in the recipe, {0: 'down'} there"]
+    assert starting_weights.differences({"semantic_head": True}, {"semantic_head": False}) == [
+        "semantic_head (set by semantic_loss): True in the recipe, False there"
+    ]
     assert starting_weights.differences({"w": "x" * 99}, {}) == [f"w: '{'x' * 56}... in the recipe, None there"]
 
 

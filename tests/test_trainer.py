@@ -96,6 +96,7 @@ def test_the_loss_is_the_weighted_sum_of_the_three_terms(tiny_arguments) -> None
         (["--cp_a", "false"], {"cls", "fg"}),
         (["--fg_sa", "false", "--cp_a", "false"], {"cls"}),
         (["--fg_text", "class"], {"cls", "cp", "fg"}),
+        (["--cp_a", "false", "--semantic_loss", "orthogonal"], {"cls", "fg", "sem"}),
     ],
 )
 def test_ablations_train_their_own_terms(tiny_arguments, ablation: list[str], terms: set[str]) -> None:

@@ -18,6 +18,7 @@ import train_fgsgl
 pytest.importorskip("matplotlib", reason="the report is drawn by matplotlib: pip install fgsgl[report]")
 
 from microgesture import cli
+from microgesture.evaluation.report import plots
 from microgesture.evaluation.report.page import Table, Text
 from microgesture.evaluation.report.paper_tables import paper_tables
 from microgesture.evaluation.report.runs import read_runs
@@ -150,8 +151,14 @@ def test_stages_and_rows_of_the_paper_are_read_from_the_record(hostile, tmp_path
     assert first.components is not None
     assert second.components is not None
     assert (first.components.ml_co, second.components.ml_co) == (True, False)
-    control = write_run(tmp_path / "control", hostile, ml_co_order="fg_first")
-    assert read_runs([control])[0].components is None
+    for name, value in (("ml_co_order", "fg_first"), ("semantic_loss", "plain")):
+        control = write_run(tmp_path / name, hostile, **{name: value})
+        assert read_runs([control])[0].components is None
+
+
+def test_the_curve_of_a_semantic_loss_is_drawn() -> None:
+    log = [{"loss": 1.0, "cls": 0.5, "sem": 0.9 / epoch, "stage": 2, "epoch": float(epoch)} for epoch in (1, 2)]
+    assert "L_sem" in plots.loss_curves(log, None, None).decode()
 
 
 def test_only_seeds_are_taken_together_and_a_leak_stands_in_no_table_of_the_paper(hostile, tmp_path) -> None:

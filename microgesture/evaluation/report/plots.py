@@ -29,7 +29,8 @@ P = ParamSpec("P")
 
 INK, GREY, LIGHT = "#1f2933", "#7b8794", "#e4e7eb"
 BLUE, ORANGE, GREEN, RED = "#0b65a8", "#c45508", "#00795c", "#b3261e"  # 4.5:1 and more on white
-TERMS = {"cls": ("L_cls", BLUE), "cp": ("L_cp", GREEN), "fg": ("L_fg", ORANGE)}
+VIOLET = "#6a3d9a"
+TERMS = {"cls": ("L_cls", BLUE), "cp": ("L_cp", GREEN), "fg": ("L_fg", ORANGE), "sem": ("L_sem", VIOLET)}
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "fgsgl", "text.parse_math": False, "axes.unicode_minus": False,
     "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
