@@ -38,7 +38,7 @@ from microgesture.evaluation.score_file import Scores, row_names, score_path, sc
 from microgesture.evaluation.text_report import format_result
 from microgesture.evaluation.text_retrieval import sentence_retrieval
 from microgesture.run_record import RECORD_FILE, format_losses, read_run_record
-from microgesture.streams.adaptation_data import check_one_kind, transductive
+from microgesture.streams.adaptation_data import adapted_to, check_one_kind
 from microgesture.streams.evaluation import Video, evaluate_stream, stream_of
 from microgesture.text_bank import EncoderKey, SentenceEncoder, TextBank
 from modeling_fgsgl import FGSGLForVideoClassification
@@ -125,8 +125,9 @@ def evaluate(
     data, info = load(dataset), DatasetInfo.read(dataset)
     if split not in data:
         raise ValueError(f"{dataset} has no split {split!r}; it has: {', '.join(data)}")
-    check_one_kind([checkpoint, *(others or [])], split)
     to_compare = {str(other): scores_of(other, split) for other in others or []}
+    seen = adapted_to(checkpoint, dataset, split)
+    check_one_kind({str(checkpoint): seen} | {name: other.transductive for name, other in to_compare.items()}, split)
     if None in data[split]["label"] and not scores_only:
         raise ValueError(f"{dataset} has clips without labels in {split!r}; --scores_only writes their scores")
     if baselines and "train" not in data:
@@ -140,13 +141,14 @@ def evaluate(
     scores, validation = as_scores(dataset, info, split, data[split], logits), None
     if scores_only:
         if state.is_main_process:
-            replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
+            replace(scores, weights=weights_digest(checkpoint), transductive=seen).save(score_path(checkpoint, split))
         state.wait_for_everyone()
         return {}
     for name in tuning:
         held_out = predict(model, processor, clips[name], batch_size)[0]
         validation = as_scores(dataset, info, name, data[name], held_out)
-    train = data.get("train")
+    # Another data set may name the clips that are tested `train`; what they hold says nothing of the training clips.
+    train = None if split == "train" else data.get("train")
     columns = {name: data[split][name] for name in ("subject", "amplitude") if name in data[split].column_names}
     result: dict[str, Any] = {"split": split, "official_overlap": info.official_overlap}
     result |= split_results(scores, info, columns, None if train is None else train["label"], validation)
@@ -161,9 +163,9 @@ def evaluate(
             row["seeds"] = {"first": seed_of(Path(name)), "second": seed_of(checkpoint)}
         if info.leak or read_run_record(checkpoint).get("leak"):
             result["leak"] = True
-        if transductive(checkpoint, split):
+        if seen:
             result["transductive"] = True
-        scores = replace(scores, weights=weights_digest(checkpoint))
+        scores = replace(scores, weights=weights_digest(checkpoint), transductive=seen)
         space = ClassSpace(scores.clips, class_embeds.numpy(), category_embeds(model), scores.weights)
         space.save(space_path(checkpoint, split))
         scores.save(score_path(checkpoint, split))

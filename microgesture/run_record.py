@@ -82,11 +82,13 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
         for key, value in entry.items()
         if key in ("eval_correct", "eval_total", "eval_top1", "eval_macro_f1", "eval_loss")
     }
-    # Weights that saw the clips of a test split have seen them for good.
+    # Weights that were adapted to clips have seen them for good.
     source = trainer.args.init_from
-    earlier = read_run_record(Path(source)).get("adaptation") if source else None
-    record = ({"adaptation": earlier} if earlier else {}) | about
-    record |= {
+    adapted = [read_run_record(Path(source)).get("adaptation") if source else None, about.get("adaptation")]
+    if known := [one for one in adapted if one]:
+        targets = sorted({clip for one in known for clip in one["targets"]})
+        about = about | {"adaptation": known[-1] | {"targets": targets}}
+    record = about | {
         "commit": commit(),
         "recipe": recipe.name,
         "recipe_fields": recipe_fields(recipe),

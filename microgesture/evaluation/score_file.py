@@ -2,7 +2,8 @@
 
 `scores_<split>.safetensors` holds `logits (N, C)` float32 and `labels (N,)` int64. Its header holds `dataset`,
 `split` and `weights` (a digest of the checkpoint's weights), and as JSON lists `clips` (N unique names), `subjects`
-(N) and `classes` (C names). Any program can read it:
+(N) and `classes` (C names); `transductive` stands there where the checkpoint was adapted to clips of the split. Any
+program can read it:
 
     with safe_open(path, "numpy") as file:
         logits, clips = file.get_tensor("logits"), json.loads(file.metadata()["clips"])
@@ -68,6 +69,7 @@ class Scores:
         labels: True class ids `(N,)`, int64.
         logits: Scores before softmax `(N, C)`, float32.
         weights: What `weights_digest` says of the checkpoint; empty where scores come from elsewhere.
+        transductive: Whether the checkpoint was adapted to clips of this split, without their labels.
 
     Raises:
         ValueError: The lengths do not fit, a clip stands twice, or a score is not finite.
@@ -81,6 +83,7 @@ class Scores:
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
     weights: str = ""
+    transductive: bool = False
 
     def __post_init__(self) -> None:
         N, C = len(self.clips), len(self.classes)
@@ -105,6 +108,7 @@ class Scores:
         about = {"dataset": self.dataset, "split": self.split, "weights": self.weights}
         lists = {name: list(getattr(self, name)) for name in ("classes", "clips", "subjects")}
         about |= {name: json.dumps(values, ensure_ascii=False) for name, values in lists.items()}
+        about |= {"transductive": "yes"} if self.transductive else {}
         logits, labels = self.logits.astype(np.float32), self.labels.astype(np.int64)
         write_tensors(path, FORMAT, about, {"logits": logits, "labels": labels})
 
@@ -118,7 +122,8 @@ class Scores:
         """
         about, (labels, logits) = read_tensors(path, FORMAT, "scores", HEADER, ("labels", "logits"))
         classes, clips, subjects = (tuple(json.loads(about[name])) for name in ("classes", "clips", "subjects"))
-        return cls(about["dataset"], about["split"], classes, clips, subjects, labels, logits, about["weights"])
+        names = (about["dataset"], about["split"], classes, clips, subjects)
+        return cls(*names, labels, logits, about["weights"], "transductive" in about)
 
 
 def clip_names(files: Sequence[str], spans: Sequence[tuple[float | None, float | None]]) -> list[str]:

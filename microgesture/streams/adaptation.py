@@ -27,7 +27,7 @@ from microgesture.evaluation.calibration import fit_temperature
 from microgesture.evaluation.score_file import Scores, scores_of, weights_digest
 from microgesture.recipes import read_recipe
 from microgesture.streams import fusion
-from microgesture.streams.adaptation_data import seen_splits, write_round
+from microgesture.streams.adaptation_data import clip_digests, seen_splits, write_round
 from microgesture.streams.adaptation_tables import as_text, round_row
 from microgesture.streams.pseudo_labels import REJECTED, Accepted, Rule, accept
 
@@ -154,7 +154,7 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
     protocol = "transductive" if recipe.test in seen else "inductive"
     say(_announce(recipe, protocol))
     _settle(recipe, out)
-    experiment = _Experiment(recipe, work, data, info, seen)
+    experiment = _Experiment(recipe, work, data, info)
     rows: list[dict[str, Any]] = []
     finals, chosen = {"source": experiment.tested(experiment.source())}, dict[str, int]()
     for method in recipe.methods:
@@ -210,9 +210,10 @@ def _settle(recipe: Recipe, out: Path) -> None:
 class _Experiment:
     """What all rounds of all methods share."""
 
-    def __init__(self, recipe: Recipe, work: Work, data: Any, info: DatasetInfo, seen: list[str]) -> None:
-        self.recipe, self.work, self.data, self.info, self.seen = recipe, work, data, info, seen
+    def __init__(self, recipe: Recipe, work: Work, data: Any, info: DatasetInfo) -> None:
+        self.recipe, self.work, self.data, self.info = recipe, work, data, info
         self.dataset = Path(recipe.dataset_dir)
+        self.targets = sorted(clip_digests(self.dataset, recipe.target))
         self.fields = {name: read_recipe(Path(path)) for name, path in recipe.streams.items()}
         self.names = list(recipe.streams)
         self.counts = np.bincount(data["train"]["label"], minlength=len(info.names)).tolist()
@@ -266,7 +267,7 @@ class _Experiment:
                 "round": number,
                 "target": self.recipe.target,
                 "accepted": int((taught[name].labels != REJECTED).sum()),
-                "transductive_on": self.seen if method in (*PSEUDO, "true_labels") else [],
+                "targets": self.targets if method in (*PSEUDO, "true_labels") else [],
             }
             run = self._run(f"{method}, round {number}", name, folder / name, folder / f"{name}.yaml")
             if not run.trained:

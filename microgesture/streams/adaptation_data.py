@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from microgesture.annotation.records import read_lines
 from microgesture.data.clips import LABELS_FILE, METADATA_FILE, DatasetInfo, link_file, write_text
 from microgesture.data.fingerprint import fingerprint
-from microgesture.run_record import RECORD_FILE
+from microgesture.run_record import read_run_record
 from microgesture.streams.pseudo_labels import REJECTED
 
 ABOUT_FILE = "adaptation.json"
@@ -109,8 +109,6 @@ def about_data(folder: Path, info: DatasetInfo) -> dict[str, Any]:
 def seen_splits(dataset: Path, target: str, splits: Sequence[str]) -> list[str]:
     """The splits of which a clip is also a target: figures on them are transductive.
 
-    Clips are the same when they are the same span of files with the same content, wherever these lie.
-
     Args:
         dataset: The data set.
         target: The split with the target clips.
@@ -119,43 +117,54 @@ def seen_splits(dataset: Path, target: str, splits: Sequence[str]) -> list[str]:
     if target not in splits:
         return []
     sizes = {(dataset / target / row["file_name"]).stat().st_size for row in read_rows(dataset, target)}
-    own = _spans(dataset, target, sizes)
-    return [split for split in splits if split == target or own & _spans(dataset, split, sizes)]
+    own = clip_digests(dataset, target)
+    return [split for split in splits if split == target or own & clip_digests(dataset, split, sizes)]
 
 
-def _spans(dataset: Path, split: str, sizes: set[int]) -> set[tuple[str, Any, Any]]:
-    found, digests = set(), dict[Path, str]()
+def clip_digests(dataset: Path, split: str, sizes: set[int] | None = None) -> set[str]:
+    """What a clip is known by, wherever it lies and whatever it is called: the content of its file, and its span.
+
+    Args:
+        dataset: The data set.
+        split: The split.
+        sizes: Leave out clips whose files have other sizes in bytes, which is quicker; `None`: all.
+
+    Returns:
+        16 hexadecimal digits for each clip.
+    """
+    found, files = set(), dict[Path, str]()
     for row in read_rows(dataset, split):
         path = dataset / split / row["file_name"]
-        if path.stat().st_size not in sizes:
+        if sizes is not None and path.stat().st_size not in sizes:
             continue
-        if path not in digests:
+        if path not in files:
             with path.open("rb") as file:
-                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        found.add((digests[path], row.get("start"), row.get("end")))
+                files[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        clip = json.dumps([files[path], row.get("start"), row.get("end")])
+        found.add(hashlib.sha256(clip.encode()).hexdigest()[:16])
     return found
 
 
-def transductive(checkpoint: Path, split: str) -> bool:
-    """Whether a checkpoint was adapted to clips of this split, without their labels, as its record says.
-
-    Of a folder that `microgesture fuse` wrote, whether the fused checkpoints were.
-    """
-    paths = (checkpoint / RECORD_FILE, checkpoint / f"fusion_{split}.json")
-    record, fused = (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in paths)
-    return split in (record.get("adaptation") or {}).get("transductive_on", []) or bool(fused.get("transductive"))
+def adapted_to(checkpoint: Path, dataset: Path, split: str) -> bool:
+    """Whether a checkpoint was adapted to clips of this split, without their labels: its figures are transductive."""
+    targets = (read_run_record(checkpoint).get("adaptation") or {}).get("targets", [])
+    return bool(targets) and not clip_digests(dataset, split).isdisjoint(targets)
 
 
-def check_one_kind(checkpoints: Sequence[Path], split: str) -> None:
+def check_one_kind(kinds: Mapping[str, bool], split: str) -> None:
     """Refuses to put transductive and inductive figures side by side.
 
+    Args:
+        kinds: Checkpoint -> whether it was adapted to clips of the split.
+        split: Its name.
+
     Raises:
-        ValueError: Some of the checkpoints were adapted to the clips of the split, and others were not.
+        ValueError: Some of the checkpoints were, and others were not.
     """
-    kinds = [transductive(checkpoint, split) for checkpoint in checkpoints]
-    if any(kinds) and not all(kinds):
-        one, other = checkpoints[kinds.index(True)], checkpoints[kinds.index(False)]
+    seen, new = ([name for name, is_seen in kinds.items() if is_seen == wanted] for wanted in (True, False))
+    if seen and new:
         raise ValueError(
-            f"{one} was adapted to the clips of {split} (transductive) and {other} was not (inductive): such figures "
-            "are not of one kind. Choose checkpoints of one kind; `microgesture adapt` shows the controls beside it"
+            f"{seen[0]} was adapted to the clips of {split} (transductive) and {new[0]} was not (inductive): such "
+            "figures are not of one kind. Choose checkpoints of one kind; `microgesture adapt` shows the controls "
+            "beside it"
         )

@@ -15,16 +15,14 @@ def fuse(args: argparse.Namespace) -> None:
     from microgesture.data.clips import write_text
     from microgesture.evaluation.score_file import score_path, scores_of
     from microgesture.streams import fusion
-    from microgesture.streams.adaptation_data import check_one_kind, transductive
+    from microgesture.streams.adaptation_data import check_one_kind
 
     split = args.split or args.on
-    check_one_kind(args.runs, split)
     short = [run.resolve().name for run in args.runs]
     names = short if len(set(short)) == len(short) else [str(run) for run in args.runs]
     fitted, reported = (fusion.align([scores_of(run, part) for run in args.runs], names) for part in (args.on, split))
+    check_one_kind({name: scores.transductive for name, scores in zip(names, reported, strict=True)}, split)
     found = fusion.report(fitted, reported, names, args.metric)
-    if transductive(args.runs[0], split):
-        found["transductive"] = True
     text = fusion.format_report(found).splitlines()
     print("\n".join(text if args.report else text[: len(names) + 3]))
     if args.out is not None:

@@ -20,7 +20,7 @@ from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results, tuning_splits
 from microgesture.evaluation.score_file import Scores, score_path, scores_of, weights_digest
 from microgesture.run_record import RECORD_FILE
-from microgesture.streams.adaptation_data import check_one_kind, transductive
+from microgesture.streams.adaptation_data import adapted_to, check_one_kind
 from microgesture.streams.build import STREAMS
 from microgesture.streams.card import stream_name
 from microgesture.streams.keypoint_clips import KeypointDataset
@@ -99,8 +99,9 @@ def evaluate_stream(
             raise ValueError(f"{dataset} has no split {wanted!r}; it has: {', '.join(data)}")
     if None in data[split]["label"] and not scores_only:
         raise ValueError(f"{dataset} has clips without labels in {split!r}; --scores_only writes their scores")
-    check_one_kind([checkpoint, *others], split)
     to_compare = {str(other): scores_of(other, split) for other in others}
+    seen = adapted_to(checkpoint, dataset, split)
+    check_one_kind({str(checkpoint): seen} | {name: other.transductive for name, other in to_compare.items()}, split)
     on_video = name in VIDEO_STREAMS
     model_class = network(name)[1] if on_video else STREAMS[name][1]
     model = model_class.from_pretrained(checkpoint).eval().to(state.device)
@@ -121,10 +122,10 @@ def evaluate_stream(
     )
     if scores_only:
         if state.is_main_process:
-            replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
+            replace(scores, weights=weights_digest(checkpoint), transductive=seen).save(score_path(checkpoint, split))
         state.wait_for_everyone()
         return {}
-    train = data.get("train")
+    train = None if split == "train" else data.get("train")
     columns = {"subject": data[split]["subject"]}
     result: dict[str, Any] = {"model": f"{name} stream", "split": split, "official_overlap": info.official_overlap}
     labels = None if train is None else train["label"]
@@ -142,10 +143,10 @@ def evaluate_stream(
     record = checkpoint / RECORD_FILE
     if info.leak or (record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("leak")):
         result["leak"] = True
-    if transductive(checkpoint, split):
+    if seen:
         result["transductive"] = True
     if state.is_main_process:
-        replace(scores, weights=weights_digest(checkpoint)).save(score_path(checkpoint, split))
+        replace(scores, weights=weights_digest(checkpoint), transductive=seen).save(score_path(checkpoint, split))
         write_text(checkpoint / f"eval_{split}.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     state.wait_for_everyone()
     return result

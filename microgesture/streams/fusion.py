@@ -149,9 +149,10 @@ def report(
         metric: As for `fit`.
 
     Returns:
-        `fitted_on`, `split`, `clips`, `metric`; `streams`, for each its `temperature`, `weight`, figures by itself and
-        `ece_before` and `ece` with its temperature; `fused`, figures and `ece`; and `without`, for each stream the
-        figures of a fusion that was fitted without it (`None` for the one of two streams that is then alone).
+        `fitted_on`, `split`, `transductive` (adapted to these clips), `clips`, `metric`; `streams`, for each its
+        `temperature`, `weight`, figures by itself and `ece_before` and `ece` with its temperature; `fused`, figures
+        and `ece`; and `without`, for each stream the figures of a fusion that was fitted without it (`None` for the
+        one of two streams that is then alone).
 
     Raises:
         ValueError: The two splits are of other data sets or classes, or as for `fit`.
@@ -178,6 +179,7 @@ def report(
     return {
         "fitted_on": validation[0].split,
         "split": split[0].split,
+        "transductive": split[0].transductive,
         "clips": len(labels),
         "metric": metric,
         "streams": streams,
@@ -189,7 +191,7 @@ def report(
 def format_report(found: dict[str, Any]) -> str:
     """The report as a table for a screen."""
     same = " (the same clips: too good to be reported)" if found["fitted_on"] == found["split"] else ""
-    same += " (TRANSDUCTIVE: the streams were adapted to these very clips)" if found.get("transductive") else ""
+    same += " (TRANSDUCTIVE: the streams were adapted to these very clips)" if found["transductive"] else ""
     width = max(len(name) for name in (*found["streams"], "fused", "without it"))
     lines = [
         f"temperatures and weights from {found['fitted_on']}, by {found['metric']}; figures on {found['split']}{same}",

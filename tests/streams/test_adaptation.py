@@ -19,8 +19,9 @@ import evaluate_fgsgl
 import train_fgsgl
 from microgesture import cli
 from microgesture.data.clips import ClipSample
+from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.streams import adaptation
-from microgesture.streams.adaptation_data import read_rows, transductive, write_round
+from microgesture.streams.adaptation_data import adapted_to, read_rows, write_round
 
 STREAMS = {name: CONFIGS[name] for name in ("skeleton", "heatmap")}
 MAIN = {"train_fgsgl.py": train_fgsgl.main, "evaluate_fgsgl.py": evaluate_fgsgl.main}
@@ -103,7 +104,7 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
         record = json.loads((tmp_path / "out" / method / "round_1" / "skeleton" / "metrics.json").read_text())
         assert record["steps"] == 2
         assert record["adaptation"]["method"] == method
-        assert bool(record["adaptation"]["transductive_on"]) == (method in ("cmpl", "self_training"))
+        assert bool(record["adaptation"]["targets"]) == (method in ("cmpl", "self_training"))
     for method, chosen in result["chosen_round"].items():
         validation = [
             sum(row["validation"] for row in rounds.values() if (row["method"], row["round"]) == (method, number))
@@ -179,12 +180,17 @@ def test_targets_that_are_test_clips_are_called_so(world, tmp_path, capsys) -> N
     assert (ceiling["accepted"], ceiling["right"]) == (8, 8)
     assert "Test, **transductive**" in (tmp_path / "out" / "adaptation.md").read_text()
     adapted, source = tmp_path / "out" / "cmpl" / "round_1" / "skeleton", world / "source_heatmap"
-    assert transductive(adapted, "test")
-    assert not transductive(adapted, "validation")
+    # The same clips in another folder and under another split's name are the same clips.
+    shutil.copytree(world / "data" / "test", tmp_path / "elsewhere" / "strangers")
+    assert adapted_to(adapted, tmp_path / "elsewhere", "strangers")
+    assert not adapted_to(adapted, world / "data", "validation")
     capsys.readouterr()
     evaluate_fgsgl.main([str(adapted), str(world / "data")])
     assert "TRANSDUCTIVE: this checkpoint was adapted to these very clips" in capsys.readouterr().out
     assert json.loads((adapted / "eval_test.json").read_text())["transductive"] is True
+    assert Scores.read(score_path(adapted, "test")).transductive
+    for run, split in ((adapted, "validation"), (source, "validation"), (source, "test")):
+        evaluate_fgsgl.main([str(run), str(world / "data"), "--split", split, "--scores_only"])
     assert cli.main(["fuse", str(adapted), str(source), "--split", "test"]) == 1
     assert "(transductive)" in capsys.readouterr().err
     with pytest.raises(ValueError, match="such figures are not of one kind"):

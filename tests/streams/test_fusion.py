@@ -179,12 +179,14 @@ def test_the_command_writes_figures_and_a_score_file(tmp_path, capsys) -> None:
 def test_a_fusion_of_what_was_adapted_to_the_clips_is_called_so_and_stays_apart(tmp_path, capsys) -> None:
     folders, out = runs(tmp_path), tmp_path / "fused"
     for folder in folders:
-        (Path(folder) / "metrics.json").write_text(json.dumps({"adaptation": {"transductive_on": ["test"]}}))
+        path = score_path(Path(folder), "test")
+        replace(Scores.read(path), transductive=True).save(path)
     assert cli.main(["fuse", *folders, "--split", "test", "--out", str(out)]) == 0
     assert "TRANSDUCTIVE" in capsys.readouterr().out
     assert json.loads((out / "fusion_test.json").read_text())["transductive"] is True
-    with pytest.raises(ValueError, match="such figures are not of one kind"):
-        check_one_kind([out, tmp_path / "other"], "test")
+    kinds = {"fused": Scores.read(score_path(out, "test")).transductive, "other": False}
+    with pytest.raises(ValueError, match=r"fused was adapted to the clips of test .* and other was not"):
+        check_one_kind(kinds, "test")
     assert cli.main(["fuse", *folders, "--out", str(out)]) == 0
     assert "TRANSDUCTIVE" not in capsys.readouterr().out
 

@@ -26,7 +26,7 @@ from microgesture.losses.class_balance import square_root_weights, weighted_cros
 from microgesture.losses.orthogonal import orthogonal_semantic_loss
 from microgesture.run_record import write_run_record
 from microgesture.streams import keypoint_augment
-from microgesture.streams.adaptation_data import transductive
+from microgesture.streams.adaptation_data import adapted_to, clip_digests
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
 
@@ -182,16 +182,19 @@ def build(argv: list[str]):
 
 def test_what_starts_from_an_adapted_checkpoint_has_seen_the_same_clips(skeletons, tmp_path) -> None:
     argv = command(skeletons, tmp_path, "skeleton")
-    earlier, seen = tmp_path / "earlier", {"transductive_on": ["test"]}
+    targets = sorted(clip_digests(skeletons, "test"))
+    earlier, seen = tmp_path / "earlier", {"method": "cmpl", "targets": targets[:1]}
     build(argv).model.save_pretrained(earlier)
     (earlier / "metrics.json").write_text(json.dumps({"adaptation": seen}))
     trainer = build([*argv, "--init_from", str(earlier)])
     later = tmp_path / "later"
     later.mkdir()
     assert write_run_record(later, trainer, {}, Path(argv[0]))["adaptation"] == seen
-    assert transductive(later, "test")
-    other = {"adaptation": {"transductive_on": []}}  # a round of an adaptation says for itself what it has seen
-    assert write_run_record(later, trainer, other, Path(argv[0]))["adaptation"] == other["adaptation"]
+    assert adapted_to(later, skeletons, "test")
+    assert not adapted_to(later, skeletons, "validation")
+    again = {"adaptation": {"method": "source_only", "targets": targets[1:2]}}  # adapted once more, to another clip
+    record = write_run_record(later, trainer, again, Path(argv[0]))["adaptation"]
+    assert record == {"method": "source_only", "targets": targets[:2]}
 
 
 def one_step(trainer, *clips: list[int]) -> float:

@@ -17,6 +17,7 @@ from microgesture.run_record import RECORD_FILE
 PLAIN = {
     "ml_co_order": "cp_first", "fg_loss": "contrast", "fg_sentences": 0, "fg_text_shuffle": "none",
     "fg_text_noise": 0.0, "text_encoder": "backbone", "category_prototypes": "text", "semantic_loss": "none",
+    "class_balance": "none",
 }  # fmt: skip
 """Settings that a row of the paper's tables has; a run with others is a control, and stands in none of them."""
 
