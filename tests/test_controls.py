@@ -57,6 +57,22 @@ def test_attribute_heads_are_trained_and_travel_as_the_words_of_describe(tiny_ar
     assert "attribute" not in " ".join(weights(argv))
 
 
+@pytest.mark.parametrize("options", [["--fg_sa", "false"], ["--fg_text", "class"], ["--text_encoder", "random"]])
+def test_rows_are_paired_by_first_weights_and_by_the_order_of_clips(tiny_arguments, tmp_path, options) -> None:
+    starts, orders = [], []
+    for number, more in enumerate(([], options)):
+        trainer = build([*tiny_arguments, *more, "--output_dir", str(tmp_path / str(number))])
+        starts.append({name: value.clone() for name, value in trainer.model.named_parameters()})
+        seen, terms = [], trainer._watch.add
+        trainer._watch.add = lambda ids, *rest, seen=seen, terms=terms: seen.append(ids.tolist()) or terms(ids, *rest)
+        trainer.train()
+        orders.append(seen)
+    assert len(orders[0]) == 12
+    assert orders[0] == orders[1]
+    assert orders[0][:6] != orders[0][6:]  # another order in the second epoch
+    assert all(torch.equal(value, starts[1][name]) for name, value in starts[0].items())
+
+
 def test_paraphrases_word_every_sentence_of_a_step_alike(tiny_arguments) -> None:
     trainer, usual = build([*tiny_arguments, "--fg_text_paraphrases", "true"]), build(tiny_arguments)
     assert torch.equal(trainer.sentence_table, usual.sentence_table)

@@ -121,6 +121,18 @@ def test_a_browser_shows_every_picture_and_has_nothing_to_complain_of(reported, 
 
 
 @needs_chromium
+def test_a_browser_shows_an_ablation_too(tmp_path) -> None:
+    write_report([write_ablation(tmp_path / "tables", people=6)], tmp_path / "out")
+    page = tmp_path / "out" / "report.html"
+    (tmp_path / "browser").mkdir()
+    seen = look_at(page, tmp_path / "browser")
+    assert (seen.console, seen.asked_for, seen.scripts) == ([], set(), 0)
+    assert len(seen.pictures) == len(Page(page.read_text("utf-8")).all("img")) > 0
+    assert [alt for alt, width in seen.pictures if width == 0] == []
+    assert seen.overflow <= 0
+
+
+@needs_chromium
 def test_the_browser_would_complain(tmp_path) -> None:
     page = tmp_path / "bad.html"
     page.write_text(

@@ -149,6 +149,34 @@ def test_source_checkpoints_are_scored_on_this_data_set_and_are_left_as_they_are
 
 
 @pytest.mark.slow
+def test_the_command_goes_on_where_it_was_stopped(world, tmp_path, capsys) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    def first_only(runs) -> list:
+        if "source_only" in str(runs[0].output):
+            work(runs[:1])
+            raise PowerCutError
+        return work(runs)
+
+    wanted = {name: recipe(world, tmp_path / name, methods=["source_only", "cmpl"]) for name in ("whole", "stopped")}
+    adaptation.adapt(wanted["whole"], work, print)
+    with pytest.raises(PowerCutError):
+        adaptation.adapt(wanted["stopped"], first_only, print)
+    done = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "stopped" / "source_only").rglob("model.safetensors")
+    }
+    assert len(done) == 1
+    assert cli.main(["adapt", str(world / "stopped.yaml")]) == 0
+    assert f"tables: {tmp_path / 'stopped'}/adaptation.md" in capsys.readouterr().out
+    assert done == {path: path.stat().st_mtime_ns for path in done}
+    found = {name: weights(tmp_path / name) for name in wanted}
+    assert set(found["whole"]) == set(found["stopped"])
+    for name, value in found["whole"].items():
+        np.testing.assert_allclose(value, found["stopped"][name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
 def test_the_targets_labels_change_nothing(world, tmp_path) -> None:
     found = {}
     for kind in ("none", "true", "permuted"):
