@@ -110,11 +110,12 @@ def evaluate(
     Returns:
         `{"split", "official_overlap", "metrics", "groups": {column: {value: figures}}, "class_groups", "calibration",
         "text", "baselines": {name: figures}, "comparisons"}`, and `"leak": true` where the data set, or the one
-        trained on, is marked as leaking. Also in `eval_<split>.json`; the scores in `scores_<split>.safetensors`.
+        trained on, is marked as leaking, `"transductive": true` where the checkpoint was adapted to these clips.
+        Also in `eval_<split>.json`; the scores in `scores_<split>.safetensors`.
 
     Raises:
         ValueError: A split is not there, the checkpoint was trained on other classes, or one to compare with was
-            evaluated on other clips or with other weights than it has now.
+            evaluated on other clips or with other weights than it has now, or only one of them was adapted to these.
         FileNotFoundError: A checkpoint to compare with was not evaluated on this split.
     """
     if stream_of(checkpoint):
@@ -147,11 +148,12 @@ def evaluate(
     for name in tuning:
         held_out = predict(model, processor, clips[name], batch_size)[0]
         validation = as_scores(dataset, info, name, data[name], held_out)
+    train = data.get("train")
     # Another data set may name the clips that are tested `train`; what they hold says nothing of the training clips.
-    train = None if split == "train" else data.get("train")
+    counted = None if train is None or split == "train" else train["label"]
     columns = {name: data[split][name] for name in ("subject", "amplitude") if name in data[split].column_names}
     result: dict[str, Any] = {"split": split, "official_overlap": info.official_overlap}
-    result |= split_results(scores, info, columns, None if train is None else train["label"], validation)
+    result |= split_results(scores, info, columns, counted, validation)
     if state.is_main_process:
         result["text"] = {
             "attributes": attribute_results(model, embeds, scores, data[split], info, train),

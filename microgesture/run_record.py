@@ -84,9 +84,9 @@ def write_run_record(output: Path, trainer: Any, about: dict[str, Any], recipe: 
     }
     # Weights that were adapted to clips have seen them for good.
     source = trainer.args.init_from
-    adapted = [read_run_record(Path(source)).get("adaptation") if source else None, about.get("adaptation")]
+    adapted = [adaptation_of(Path(source)) if source else {}, about.get("adaptation")]
     if known := [one for one in adapted if one]:
-        targets = sorted({clip for one in known for clip in one["targets"]})
+        targets = sorted({clip for one in known for clip in one.get("targets", [])})
         about = about | {"adaptation": known[-1] | {"targets": targets}}
     record = about | {
         "commit": commit(),
@@ -116,6 +116,14 @@ def read_run_record(folder: Path) -> dict[str, Any]:
     """The record of the run that made a checkpoint; empty where it has none."""
     path = folder / RECORD_FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def adaptation_of(checkpoint: Path) -> dict[str, Any]:
+    """What the record says of an adaptation, of a `checkpoint-N` that of its run; empty where there was none."""
+    record = read_run_record(checkpoint)
+    if not record and checkpoint.name.startswith("checkpoint-"):
+        record = read_run_record(checkpoint.parent)
+    return dict(record.get("adaptation") or {})
 
 
 def recipe_fields(recipe: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from microgesture.annotation.records import read_lines
 from microgesture.data.clips import LABELS_FILE, METADATA_FILE, DatasetInfo, link_file, write_text
 from microgesture.data.fingerprint import fingerprint
-from microgesture.run_record import read_run_record
+from microgesture.run_record import adaptation_of
 from microgesture.streams.pseudo_labels import REJECTED
 
 ABOUT_FILE = "adaptation.json"
@@ -140,14 +140,16 @@ def clip_digests(dataset: Path, split: str, sizes: set[int] | None = None) -> se
         if path not in files:
             with path.open("rb") as file:
                 files[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        clip = json.dumps([files[path], row.get("start"), row.get("end")])
+        # The same span, however it is written: 1 is 1.0, and a clip that starts at 0 has no start.
+        span = [float(time) if time else None for time in (row.get("start"), row.get("end"))]
+        clip = json.dumps([files[path], *span])
         found.add(hashlib.sha256(clip.encode()).hexdigest()[:16])
     return found
 
 
 def adapted_to(checkpoint: Path, dataset: Path, split: str) -> bool:
     """Whether a checkpoint was adapted to clips of this split, without their labels: its figures are transductive."""
-    targets = (read_run_record(checkpoint).get("adaptation") or {}).get("targets", [])
+    targets = adaptation_of(checkpoint).get("targets", [])
     return bool(targets) and not clip_digests(dataset, split).isdisjoint(targets)
 
 

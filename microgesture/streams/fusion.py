@@ -134,7 +134,8 @@ def fuse(scores: Sequence[Scores], fusion: Fusion) -> Scores:
     """
     votes = zip(scores, fusion.temperatures, fusion.weights, strict=True)
     fused = np.sum([w * probabilities(s, T) for s, T, w in votes], axis=0)
-    return replace(scores[0], logits=np.log(np.maximum(fused, SMALLEST)).astype(np.float32), weights="")
+    logits = np.log(np.maximum(fused, SMALLEST)).astype(np.float32)
+    return replace(scores[0], logits=logits, weights="", transductive=any(s.transductive for s in scores))
 
 
 def report(
@@ -149,10 +150,10 @@ def report(
         metric: As for `fit`.
 
     Returns:
-        `fitted_on`, `split`, `transductive` (adapted to these clips), `clips`, `metric`; `streams`, for each its
-        `temperature`, `weight`, figures by itself and `ece_before` and `ece` with its temperature; `fused`, figures
-        and `ece`; and `without`, for each stream the figures of a fusion that was fitted without it (`None` for the
-        one of two streams that is then alone).
+        `fitted_on`, `split`, `transductive` (a stream was adapted to these clips), `clips`, `metric`; `streams`, for
+        each its `temperature`, `weight`, figures by itself and `ece_before` and `ece` with its temperature; `fused`,
+        figures and `ece`; and `without`, for each stream the figures of a fusion that was fitted without it (of two
+        streams those of the other alone).
 
     Raises:
         ValueError: The two splits are of other data sets or classes, or as for `fit`.
@@ -179,7 +180,7 @@ def report(
     return {
         "fitted_on": validation[0].split,
         "split": split[0].split,
-        "transductive": split[0].transductive,
+        "transductive": fused.transductive,
         "clips": len(labels),
         "metric": metric,
         "streams": streams,

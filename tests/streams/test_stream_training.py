@@ -186,6 +186,7 @@ def test_what_starts_from_an_adapted_checkpoint_has_seen_the_same_clips(skeleton
     earlier, seen = tmp_path / "earlier", {"method": "cmpl", "targets": targets[:1]}
     build(argv).model.save_pretrained(earlier)
     (earlier / "metrics.json").write_text(json.dumps({"adaptation": seen}))
+    assert adapted_to(earlier / "checkpoint-2", skeletons, "test")  # has no record of its own
     trainer = build([*argv, "--init_from", str(earlier)])
     later = tmp_path / "later"
     later.mkdir()
