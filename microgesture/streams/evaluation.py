@@ -19,7 +19,7 @@ from microgesture.evaluation.baselines import linear_predictions, majority_basel
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import comparisons, split_results, tuning_splits
 from microgesture.evaluation.score_file import Scores, score_path, scores_of, weights_digest
-from microgesture.run_record import RECORD_FILE
+from microgesture.run_record import read_run_record
 from microgesture.streams.adaptation_data import adapted_to, check_one_kind
 from microgesture.streams.build import STREAMS
 from microgesture.streams.card import stream_name
@@ -140,8 +140,7 @@ def evaluate_stream(
         both = [KeypointDataset(data[part], dataset / part, sampler, []) for part in ("train", split)]
         result["baselines"] = baseline_metrics(both[0], both[1], info.names)
     result["comparisons"] = comparisons(scores, to_compare)
-    record = checkpoint / RECORD_FILE
-    if info.leak or (record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("leak")):
+    if info.leak or read_run_record(checkpoint).get("leak"):
         result["leak"] = True
     if seen:
         result["transductive"] = True

@@ -103,8 +103,9 @@ def _boxes(
     if layout is not None and layout.unit == "pixels" and row.get(COLUMN):
         points = read_points(folder, row[COLUMN]).astype(np.float64)
         people = points if points.ndim == 4 else points[None]  # (M, T, J, C)
-        hands = [joint for joint, name in enumerate(layout.names) if followed(name)]
-        if people.shape[1] == len(frames) and np.nan_to_num(people[:, :, hands]).all(-1).any():
+        follows = np.array([followed(name) for name in layout.names])
+        odd = people.shape[2] != len(follows)  # `from_points` says what is wrong with it
+        if people.shape[1] == len(frames) and (odd or np.nan_to_num(people[:, :, follows]).all(-1).any()):
             return crop.from_points(np.concatenate(people, 1), layout.names * len(people), frames.shape[1:3])
     return crop.from_frames(frames)
 
