@@ -372,9 +372,15 @@ def run(
     if training.should_log:
         print(format_parameters(about["parameters"]))
         print("sentences:", json.dumps(about["sentences"]))
-    if not train(trainer, checkpoint):
+    finished = train(trainer, checkpoint)
+    if finished:
+        export(trainer, about | {"arguments": run_arguments(model_args, data_args, training)}, recipe)
+    # Threads of gloo that outlive the interpreter end a process with SIGABRT now and then, and the launcher then stops
+    # the first process, which may still be writing.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    if not finished:
         raise SystemExit(EXIT_STATUS)
-    export(trainer, about | {"arguments": run_arguments(model_args, data_args, training)}, recipe)
     if publishes:
         publish_run(training, print)
     if training.should_log:

@@ -177,6 +177,8 @@ def run(
     if journal is not None and state.is_main_process:
         names = [pipe.model.config.id2label[k] for k in range(pipe.model.config.num_labels)]
         write_outputs(args, journal, names)
+    state.wait_for_everyone()
+    state.destroy_process_group()  # threads of gloo that outlive the interpreter can end the process with SIGABRT
     return _status(len(left), failed, bool(done))
 
 

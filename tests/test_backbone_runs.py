@@ -104,6 +104,7 @@ def test_of_two_processes_the_first_alone_loads_the_language_model(backbone_argu
         "    return whole(*args)\n"
         "backbones.text_from_pretrained = counted\n"
         "train_fgsgl.main(sys.argv[1:])\n"
+        "assert not train_fgsgl.torch.distributed.is_initialized(), 'threads of gloo still run'\n"
     )
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
