@@ -149,11 +149,9 @@ def evaluate(
         held_out = predict(model, processor, clips[name], batch_size)[0]
         validation = as_scores(dataset, info, name, data[name], held_out)
     train = data.get("train")
-    # Another data set may name the clips that are tested `train`; what they hold says nothing of the training clips.
-    counted = None if train is None or split == "train" else train["label"]
     columns = {name: data[split][name] for name in ("subject", "amplitude") if name in data[split].column_names}
     result: dict[str, Any] = {"split": split, "official_overlap": info.official_overlap}
-    result |= split_results(scores, info, columns, counted, validation)
+    result |= split_results(scores, info, columns, None if train is None else train["label"], validation)
     if state.is_main_process:
         result["text"] = {
             "attributes": attribute_results(model, embeds, scores, data[split], info, train),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +121,7 @@ def test_scores(runs: Sequence[Run]) -> Scores:
         raise ValueError(f"clip {twice} is tested in two folds; the folds must test different people")
     labels, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits"))
     subjects = tuple(subject for part in parts for subject in part.subjects)
-    scores = Scores(parts[0].dataset, "+".join(runs[0].test[1]), parts[0].classes, clips, subjects, labels, logits)
-    return replace(scores, transductive=any(part.transductive for part in parts))
+    return Scores(parts[0].dataset, "+".join(runs[0].test[1]), parts[0].classes, clips, subjects, labels, logits)
 
 
 def _data(record: dict[str, Any]) -> str:

@@ -38,7 +38,8 @@ def split_results(
         scores: Of the split.
         info: The data set.
         groups: Columns by which clips are grouped, N values each.
-        train_labels: Class ids of the training clips, for head, middle and tail.
+        train_labels: Class ids of the data set's split `train`, for head, middle and tail. They are left out where
+            that split is evaluated: of a data set that nobody trained on, it tells nothing of training.
         validation: Scores of the validation split, for the temperature; `None` where there is none, or when it is the
             split that is evaluated.
 
@@ -50,7 +51,7 @@ def split_results(
     return {
         "metrics": figures,
         "groups": {column: grouped(predictions, scores.labels, values) for column, values in groups.items()},
-        "class_groups": _class_groups(figures, info, train_labels),
+        "class_groups": _class_groups(figures, info, None if scores.split == "train" else train_labels),
         "calibration": calibration_results(scores, validation),
     }
 

@@ -122,8 +122,10 @@ class Scores:
         """
         about, (labels, logits) = read_tensors(path, FORMAT, "scores", HEADER, ("labels", "logits"))
         classes, clips, subjects = (tuple(json.loads(about[name])) for name in ("classes", "clips", "subjects"))
-        names = (about["dataset"], about["split"], classes, clips, subjects)
-        return cls(*names, labels, logits, about["weights"], "transductive" in about)
+        return cls(
+            about["dataset"], about["split"], classes, clips, subjects, labels, logits, about["weights"],
+            "transductive" in about,
+        )  # fmt: skip
 
 
 def clip_names(files: Sequence[str], spans: Sequence[tuple[float | None, float | None]]) -> list[str]:

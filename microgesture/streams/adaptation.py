@@ -150,11 +150,12 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
                 "split of their own (target: unlabelled); target: test adapts to the test clips themselves, and every "
                 "figure on them is then marked as transductive"
             )
-    seen = seen_splits(dataset, recipe.target, list(data))
+    targets = clip_digests(dataset, recipe.target)
+    seen = seen_splits(dataset, recipe.target, list(data), targets)
     protocol = "transductive" if recipe.test in seen else "inductive"
     say(_announce(recipe, protocol))
     _settle(recipe, out)
-    experiment = _Experiment(recipe, work, data, info)
+    experiment = _Experiment(recipe, work, data, info, targets)
     rows: list[dict[str, Any]] = []
     finals, chosen = {"source": experiment.tested(experiment.source())}, dict[str, int]()
     for method in recipe.methods:
@@ -210,10 +211,9 @@ def _settle(recipe: Recipe, out: Path) -> None:
 class _Experiment:
     """What all rounds of all methods share."""
 
-    def __init__(self, recipe: Recipe, work: Work, data: Any, info: DatasetInfo) -> None:
+    def __init__(self, recipe: Recipe, work: Work, data: Any, info: DatasetInfo, targets: set[str]) -> None:
         self.recipe, self.work, self.data, self.info = recipe, work, data, info
-        self.dataset = Path(recipe.dataset_dir)
-        self.targets = sorted(clip_digests(self.dataset, recipe.target))
+        self.dataset, self.targets = Path(recipe.dataset_dir), sorted(targets)
         self.fields = {name: read_recipe(Path(path)) for name, path in recipe.streams.items()}
         self.names = list(recipe.streams)
         self.counts = np.bincount(data["train"]["label"], minlength=len(info.names)).tolist()

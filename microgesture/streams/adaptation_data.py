@@ -106,19 +106,17 @@ def about_data(folder: Path, info: DatasetInfo) -> dict[str, Any]:
     }
 
 
-def seen_splits(dataset: Path, target: str, splits: Sequence[str]) -> list[str]:
+def seen_splits(dataset: Path, target: str, splits: Sequence[str], targets: set[str]) -> list[str]:
     """The splits of which a clip is also a target: figures on them are transductive.
 
     Args:
         dataset: The data set.
         target: The split with the target clips.
         splits: Those of the data set.
+        targets: The `clip_digests` of the target clips.
     """
-    if target not in splits:
-        return []
     sizes = {(dataset / target / row["file_name"]).stat().st_size for row in read_rows(dataset, target)}
-    own = clip_digests(dataset, target)
-    return [split for split in splits if split == target or own & clip_digests(dataset, split, sizes)]
+    return [split for split in splits if split == target or targets & clip_digests(dataset, split, sizes)]
 
 
 def clip_digests(dataset: Path, split: str, sizes: set[int] | None = None) -> set[str]:

@@ -125,7 +125,7 @@ def evaluate_stream(
             replace(scores, weights=weights_digest(checkpoint), transductive=seen).save(score_path(checkpoint, split))
         state.wait_for_everyone()
         return {}
-    train = None if split == "train" else data.get("train")
+    train = data.get("train")
     columns = {"subject": data[split]["subject"]}
     result: dict[str, Any] = {"model": f"{name} stream", "split": split, "official_overlap": info.official_overlap}
     labels = None if train is None else train["label"]

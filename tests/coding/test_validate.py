@@ -12,7 +12,8 @@ from conftest import moving_square, write_video
 from test_summarise import LABELS, journal
 
 from microgesture import cli
-from microgesture.coding.timelines import Event, Timeline
+from microgesture.annotation.segments_agreement import Settings
+from microgesture.coding.timelines import NOT_CODABLE, Event, Timeline
 from microgesture.coding.validation_sample import NOTHING, allocate, cut, draw
 from microgesture.coding.validation_score import ALL, ANY, CodedWindow, figures
 from microgesture.evaluation.coefficients import cohen_kappa
@@ -41,6 +42,15 @@ def test_kappa_with_weights_is_kappa_of_repeated_units() -> None:
     codes, times = rng.integers(-1, 3, (40, 2)), rng.integers(1, 4, 40)
     repeated = cohen_kappa(np.repeat(codes, times, axis=0)).value
     assert cohen_kappa(codes, weights=times).value == pytest.approx(repeated)
+
+
+def test_the_command_line_has_the_defaults_of_what_it_runs(capsys) -> None:
+    for words in (["validate", "score", "folder"], ["annotate", "agreement", "a.eaf"]):
+        told = cli.parser().parse_args(words)
+        assert (told.iou, told.unit) == (Settings.iou, Settings.unit)
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["summarise", "--help"])
+    assert f"(default: '{NOT_CODABLE}')" in " ".join(capsys.readouterr().out.split())
 
 
 def test_figures_are_about_all_recordings() -> None:

@@ -16,6 +16,9 @@ INFO = DatasetInfo.read(Path(__file__).resolve().parents[2] / "datasets" / "ma52
 N, C = 120, 52
 
 
+SPLITS = ("test", "train")
+
+
 def scored(seed: int, skill: float, split: str = "test") -> Scores:
     generator = np.random.default_rng(seed)
     labels = np.random.default_rng(0).integers(0, 40, N)  # twelve classes have no clip
@@ -50,6 +53,12 @@ def test_figures_fit_together_and_are_plain_json(result) -> None:
     for table in (plain, scaled):
         assert sum(row["correct"] for row in table["reliability"]) == figures["correct"]
         assert table["risk_coverage"]["curve"][-1]["correct"] == figures["correct"]
+
+
+def test_clips_of_a_split_train_are_not_grouped_by_their_own_number() -> None:
+    groups = {split: split_results(scored(0, 1.0, split), INFO, {}, [0] * 200)["class_groups"] for split in SPLITS}
+    assert ["training clips" in groups[split] for split in SPLITS] == [True, False]
+    assert "body group" in groups["train"]
 
 
 def test_comparisons_are_adjusted_over_their_rows(result) -> None:
