@@ -18,6 +18,7 @@ from data_sets import data_set
 from microgesture.data.clips import METADATA_FILE
 from microgesture.evaluation.score_file import score_path, scores_of
 from microgesture.recipes import read_recipe
+from microgesture.run_record import read_run_record
 
 ROWS = {
     "full": {"group": "paper", "hypothesis": "The method."},
@@ -127,6 +128,29 @@ def test_two_folds_and_their_common_table(tiny_arguments, tiny_dataset, tmp_path
     assert by_person["d"][0] + by_person["e"][0] == row["correct"][0]
     # A clip is decoded once for both folds: 24 for training, and 16 that validate in one and test in the other.
     assert len(list((tmp_path / "cache" / "frames").glob("*/*.raw"))) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.timeout(600)
+def test_a_search_validates_its_trials_and_tests_their_best(tiny_arguments, tmp_path) -> None:
+    pytest.importorskip("optuna", reason="the extra `search` is not installed")
+    space = {"metric": "macro_f1", "fields": {"learning_rate": [1e-6, 2e-3]}}
+    recipe = ablation_recipe(tiny_arguments, tmp_path, search=space)
+    out = tmp_path / "ablation_searched"
+    printed, _ = (ablation := start(recipe, "--search", "2")).communicate(timeout=500)
+    assert ablation.returncode == 0, printed
+    for row in ROWS:
+        found = json.loads((out / row / "search.json").read_text())
+        assert len(found["trials"]) == 2
+        for trial in found["trials"]:
+            folder = out / row / "trials" / str(trial["number"])
+            assert read_recipe(folder / "recipe.yaml")["learning_rate"] == trial["fields"]["learning_rate"]
+            assert read_run_record(folder / "seed_0")["validation"]["macro_f1"] == trial["value"]
+            assert not score_path(folder / "seed_0", "test").exists()
+        assert read_recipe(out / row / "recipe.yaml")["learning_rate"] == found["best"]["learning_rate"]
+        assert scores_of(out / row / "seed_0", "test").labels.size == 8
+    assert "learning_rate" in (out / "ablation.md").read_text()
 
 
 def working_on(folder: Path) -> bool:
