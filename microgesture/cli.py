@@ -48,6 +48,7 @@ def prepare_own(args: argparse.Namespace, out: Path) -> None:
 
     options = OwnOptions(
         reading=ReadingOptions(args.tier, args.coder, args.fps, args.point),
+        videos=args.videos,
         subject_from=args.subject_from,
         labels=args.labels,
         mirrored=None if args.mirrored is None else args.mirrored == "yes",
@@ -294,6 +295,9 @@ def _own_options(make: argparse.ArgumentParser) -> None:
         "SOURCE is a table (.csv, .jsonl) with the columns file, label, subject, start, end; a folder with a folder "
         "per class; ELAN (.eaf), BORIS (.boris) or Label Studio (.json) files; or the folder that holds one of these. "
         "See docs/your_data.md.",
+    )
+    own.add_argument(
+        "--videos", type=Path, metavar="DIR", help="where the videos are (default: beside the annotations)"
     )
     own.add_argument("--subject-from", metavar="RULE", help="who is seen: folder, file, or a pattern as '{subject}_*'")
     own.add_argument("--labels", type=Path, metavar="FILE", help="your labels.json, with a sentence for each class")

@@ -132,12 +132,14 @@ def run(
         read_frames: Reads frames of a video (`video_fgsgl.read_frames`).
 
     Returns:
-        0; 1 where nothing could be recognised; 3 where some files failed.
+        0; 1 where nothing could be recognised; 3 where some files failed. Of several processes the first one answers
+        for all; the others return 0.
 
     Raises:
         ValueError: A file failed, with `--on-error stop`, or the command cannot be carried out.
     """
     from accelerate import PartialState
+    from accelerate.utils import gather_object
 
     from microgesture.people.counting import watched
 
@@ -152,11 +154,12 @@ def run(
     state.wait_for_everyone()
     done = {line["file"] for line in journal.lines()} if journal else set()
     state.wait_for_everyone()  # nobody writes before all have read
-    left = [file for file in files if file not in done][state.process_index :: state.num_processes]
+    left = [file for file in files if file not in done]
+    mine = left[state.process_index :: state.num_processes]
     pipe = _framed(load(args.checkpoint, torch.device(args.device) if args.device else state.device, args.dtype), args)
     pictures = outputs.eaf_names(files) if args.explain is not None else {}
     failed = []
-    results = recognise(pipe, left, args, probe)
+    results = recognise(pipe, mine, args, probe)
     for result in watched(results, args.detector, pipe, read_frames, args.mirrored, bool(args.roi or args.person)):
         if "error" in result:
             if args.on_error == "stop":
@@ -173,13 +176,13 @@ def run(
                     print(f"  {path}")
         if journal is not None:
             journal.append(result)
-    state.wait_for_everyone()
+    failed = gather_object(failed)  # which also waits for everyone
     if journal is not None and state.is_main_process:
         names = [pipe.model.config.id2label[k] for k in range(pipe.model.config.num_labels)]
         write_outputs(args, journal, names)
     state.wait_for_everyone()
     state.destroy_process_group()  # threads of gloo that outlive the interpreter can end the process with SIGABRT
-    return _status(len(left), failed, bool(done))
+    return _status(len(left), failed, bool(done)) if state.is_main_process else 0
 
 
 def _framed(pipe: Any, args: argparse.Namespace) -> Any:

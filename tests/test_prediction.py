@@ -11,8 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
 
 import av
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,7 @@ from microgesture import cli
 from microgesture.annotation import results
 from microgesture.annotation.readers import VideoFinder
 from microgesture.annotation.sources import ReadingOptions, _read_file
+from microgesture.annotation.tables import quoted, unquoted
 from microgesture.data.fg_text import VOCABULARY
 
 NAMES = ("nod", "=HYPERLINK(1)", "rub")
@@ -101,6 +104,13 @@ def test_csv_is_safe_and_in_seconds(checkpoint, folder, tmp_path, monkeypatch) -
 FOUND = [(0.1, 0.4, "nod"), (0.3, 0.8, "=HYPERLINK(1)"), (0.8, 0.95, "nod")]
 
 
+def test_no_spreadsheet_runs_a_label() -> None:
+    for character in "=+-@":
+        assert quoted(f"{character}1") == f"'{character}1"
+        assert unquoted(quoted(f"{character}1")) == f"{character}1"
+    assert quoted("nod - slowly") == "nod - slowly"
+
+
 def found(folder: Path) -> dict:
     segments = [{"start": a, "end": b, "label": label} | SEGMENT for a, b, label in FOUND]
     return {"file": str(folder / "a" / "-two.mp4"), "seconds": 1.0, "fps": 20.0, "segments": segments}
@@ -138,6 +148,57 @@ def test_corrected_files_come_back(folder, kind) -> None:
     for a in read:
         assert a.video.samefile(result["file"])
         assert {name: getattr(a.fg_text, name) for name in VOCABULARY} == {name: SEGMENT[name] for name in VOCABULARY}
+
+
+def correct(path: Path, video: str, label: str) -> None:
+    """What a coder does in the program that opens the file: another label for every segment of one video."""
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with path.open("w", newline="") as file:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(row | ({"label": label} if row["file"].endswith(video) else {}) for row in rows)
+    elif path.suffix == ".boris":
+        project = json.loads(path.read_text())
+        project["behaviors_conf"]["9"] = project["behaviors_conf"]["0"] | {"code": label}
+        for name, observation in project["observations"].items():
+            for event in observation["events"] if name.endswith(video) else ():
+                event[2] = label
+        path.write_text(json.dumps(project))
+    elif path.suffix == ".json":
+        tasks = json.loads(path.read_text())
+        for task in tasks:
+            done = [{"completed_by": 1, "was_cancelled": False, "result": task.pop("predictions")[0]["result"]}]
+            task["annotations"] = done
+            for region in done[0]["result"] if task["data"]["video"].endswith(video) else ():
+                region["value"] |= {"timelinelabels": [label]} if region["type"] == "timelinelabels" else {}
+        path.write_text(json.dumps(tasks))
+    else:
+        tree = ElementTree.parse(file := (path / video).with_suffix(".eaf"))
+        for value in tree.iterfind("TIER[@LINGUISTIC_TYPE_REF='gesture']//ANNOTATION_VALUE"):
+            value.text = label
+        tree.write(file)
+
+
+@pytest.mark.parametrize(("option", "name"), [("--csv", "found.csv"), ("--eaf", "elan"), ("--boris", "found.boris"),
+                                              ("--label-studio", "tasks.json")])  # fmt: skip
+def test_a_corrected_label_is_in_the_data_set(checkpoint, folder, tmp_path, capsys, option, name) -> None:
+    """The README's lines: found here, corrected there, and made into a data set; the videos lie elsewhere."""
+    if option == "--eaf":
+        pytest.importorskip("pympi")
+    (tmp_path / "found").mkdir()
+    path = tmp_path / "found" / name
+    assert predict(checkpoint, folder, "--spot", option, path) == 3
+    correct(path, "a/three.mp4", "corrected")
+    back = ["prepare", "own", str(path), "--out", str(tmp_path / "data"), "--subject-from", "file"]
+    assert cli.main(back) == 1
+    assert "--videos" in capsys.readouterr().err
+    assert cli.main([*back, "--videos", str(folder), "--fps", "20"]) == 0
+    rows = [json.loads(line) for file in (tmp_path / "data").glob("*/metadata.jsonl") for line in file.open()]
+    label = {row["subject"]: row["label"] for row in rows}
+    assert set(label) == {"-two", "three", "one"}
+    assert [subject for subject, word in label.items() if word == "corrected"] == ["three"]
 
 
 def test_every_output_in_one_run(checkpoint, folder, tmp_path) -> None:
@@ -255,13 +316,19 @@ def test_videos_unlike_those_of_training_are_told(checkpoint, folder, tmp_path, 
     assert "2 times as wide as high, and the training clips were 0.9 to 1.1" in told
 
 
-def test_no_network(checkpoint, folder, monkeypatch) -> None:
+def test_no_network(checkpoint, folder, tmp_path, monkeypatch) -> None:
+    """Not because the tests are offline: a lookup would be tried here, and refused."""
+
     def refuse(*_, **__):
         raise AssertionError("a network call")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     assert predict(checkpoint, folder / "b") == 0
+    assert (
+        predict(checkpoint, folder / "b", "--spot", "--csv", tmp_path / "o.csv", "--json", tmp_path / "o.jsonl") == 0
+    )
 
 
 @pytest.mark.slow
@@ -274,6 +341,9 @@ def test_processes_share_the_files(checkpoint, folder, tmp_path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run([*launch, *command, *outputs], env=environment, capture_output=True, text=True, timeout=280)
     assert (tmp_path / "two.csv").is_file(), done.stderr[-3000:]
+    # The first process reports for all, once; the launcher turns its 3 into 1.
+    assert done.returncode == 1
+    assert done.stderr.count("1 of 5 files failed:") == 1
     assert predict(checkpoint, folder, "--json", tmp_path / "one.jsonl") == 3
     sides = []
     for name in ("one.jsonl", "two.jsonl"):

@@ -168,9 +168,11 @@ class VideoFinder:
     Args:
         root: The data folder.
         but: A folder inside it that is not searched (the one that is being made).
+        cure: What to do about a video that is not there.
     """
 
-    def __init__(self, root: Path, but: Path | None = None) -> None:
+    def __init__(self, root: Path, but: Path | None = None, cure: str = "copy it there, or correct the name") -> None:
+        self.cure = cure
         self.root = root.resolve()
         self.but = but.resolve() if but else None
         self.used: set[Path] = set()
@@ -180,8 +182,8 @@ class VideoFinder:
     def find(self, name: str, folder: Path | None = None) -> Path:
         """The file that a name in an annotation file stands for.
 
-        The name is tried as a path relative to the annotation file and to the data folder; then the last parts of it
-        are looked for anywhere in the data folder.
+        The name is tried as it stands, and as a path relative to the annotation file and to the data folder; then the
+        last parts of it are looked for anywhere in the data folder.
 
         Args:
             name: Path, `file:` URL or bare name, as written.
@@ -206,8 +208,8 @@ class VideoFinder:
             raise ValueError(f"{written} is a web address; download the video into {self.root} first")
         forms = _forms(written)
         for form in forms:
-            for base in (folder, self.root):
-                path = Path(os.path.normpath(base / form.lstrip("/")))
+            for where in (Path(form), folder / form.lstrip("/"), self.root / form.lstrip("/")):
+                path = Path(os.path.normpath(where))
                 if path.is_relative_to(self.root) and _is_file(path):
                     return path
         for form in forms:
@@ -220,7 +222,7 @@ class VideoFinder:
                     f"{written} may be any of {len(matches)} files in {self.root}: {listed}; "
                     "rename them so that each name stands once, or write the path"
                 )
-        raise ValueError(f"{written} is not in {self.root}{self._hint(forms[-1])}; copy it there, or correct the name")
+        raise ValueError(f"{written} is not in {self.root}{self._hint(forms[-1])}; {self.cure}")
 
     def _matches(self, form: str) -> list[Path]:
         """Files of that name; of several, those that share the most folder names with it."""

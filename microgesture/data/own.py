@@ -47,6 +47,7 @@ class OwnOptions:
 
     Args:
         reading: What some sources need to be told.
+        videos: Folder with the videos that annotation files name; `None`: the source's own.
         subject_from: Where the source does not say who is seen: `folder` (name of the video's folder), `file` (each
             video is another person), or a pattern of the file name such as `{subject}_*`.
         labels: A labels.json of the user's own, with the classes and their sentences.
@@ -58,6 +59,7 @@ class OwnOptions:
     """
 
     reading: ReadingOptions = field(default_factory=ReadingOptions)
+    videos: Path | None = None
     subject_from: str | None = None
     labels: Path | None = None
     mirrored: bool | None = None
@@ -90,7 +92,12 @@ def prepare(source: Path, out: Path, options: OwnOptions | None = None, progress
     source, out = Path(source), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder: remove it or name another one")
-    finder = VideoFinder(source if source.is_dir() else source.parent, but=out)
+    if options.videos is not None and not options.videos.is_dir():
+        raise FileNotFoundError(f"--videos {options.videos} is no folder; check the spelling")
+    root = options.videos or (source if source.is_dir() else source.parent)
+    finder = VideoFinder(
+        root, but=out, cure="copy it there, correct the name, or say where the videos are: --videos DIR"
+    )
     reading = read_source(source, finder, options.reading)
     clips = _tidy_labels(_with_subjects(reading.annotations, finder.root, options))
     plans, leak = _plans(clips, options)
