@@ -19,7 +19,7 @@ from hub_server import TOKEN, HubServer, Repo
 from huggingface_hub import ModelCard
 
 import train_fgsgl
-from microgesture import arguments
+from microgesture import arguments, cli
 from microgesture.hub import checkpoint as hub
 from microgesture.model_card import model_card
 
@@ -85,6 +85,25 @@ def test_of_two_processes_one_publishes(server, recipe, tmp_path) -> None:
     assert (set(repo.files("draft")), repo.files("main"), len(repo.commits)) == (WHOLE, {}, 2)
     assert said.count("loaded back and compared: logits differ by at most 0, ") == 1
     assert json.loads(repo.files("draft")["metrics.json"])["machine"]["processes"] == 2
+
+
+ONE_LINE = """
+import json, sys
+from transformers import pipeline
+
+pipe = pipeline("micro-gesture-recognition", model="me/tiny", trust_remote_code=True)
+print("ANSWER", json.dumps(pipe(sys.argv[1])))
+assert "microgesture" not in sys.modules
+"""
+
+
+def test_the_pipeline_comes_from_the_hub_with_one_line(published, tiny_dataset, tmp_path) -> None:
+    server, out, _ = published
+    clip = min((tiny_dataset / "test" / "clips").glob("*.mp4"))
+    answer = json.loads(run(server, tmp_path, "-P", "-c", ONE_LINE, clip).split("ANSWER")[1].splitlines()[0])
+    expected = cli.load_pipeline(out, "cpu")(str(clip))
+    assert [found["label"] for found in answer] == [found["label"] for found in expected]
+    assert [found["score"] for found in answer] == pytest.approx([found["score"] for found in expected], abs=1e-5)
 
 
 def test_nothing_of_the_run_holds_the_token_or_a_pickle_of_its_arguments(published) -> None:
