@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,56 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is
 def videos(tmp_path_factory):
     """Return a path by name, written when it is first asked for."""
     return partial(video_file, tmp_path_factory.mktemp("videos"))
+
+
+class CountingDecoder:
+    """A decoder that notes the pts of each frame that it gives."""
+
+    def __init__(self, codec, decoded):
+        vars(self).update(codec=codec, decoded=decoded)
+
+    def __getattr__(self, name):
+        return getattr(self.codec, name)
+
+    def __setattr__(self, name, value):
+        setattr(self.codec, name, value)
+
+    def decode(self, packet):
+        frames = self.codec.decode(packet)
+        self.decoded.extend(frame.pts for frame in frames)
+        return frames
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Return the list of the pts of all frames that the reader decodes, wanted or not."""
+    decoded = []
+    original = container_fgsgl.Clip._open
+
+    def open_counted(clip):
+        original(clip)
+        clip.codec = CountingDecoder(clip.codec, decoded)
+
+    monkeypatch.setattr(container_fgsgl.Clip, "_open", open_counted)
+    return decoded
+
+
+@pytest.fixture
+def web(videos, monkeypatch):
+    """Serve a video on this machine; return its address and the list of connections so far."""
+    connections = []
+
+    class Server(ThreadingHTTPServer):
+        def verify_request(self, request, client_address):
+            connections.append(client_address)
+            return True
+
+    monkeypatch.delenv("http_proxy", raising=False)  # FFmpeg reads it
+    video = videos("b_frames.mp4")
+    with Server(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=video.parent)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{video.name}", connections
+        server.shutdown()
 
 
 @pytest.mark.parametrize(("defaults", "width"), [((True, True), 96), ((False, False), 96), ((True, False), 48)])
@@ -143,6 +196,42 @@ def test_playlists_open_no_other_file(videos, tmp_path, text, name):
     assert (tmp_path / "canary.mp4").stat().st_atime == 1
 
 
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.2,\n{}\n#EXT-X-ENDLIST\n"
+SDP = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 47654 RTP/AVP 26\n"
+
+
+@pytest.mark.parametrize("remote", [False, True], ids=["local", "remote"])
+@pytest.mark.parametrize(
+    ("name", "text"), [("list.m3u8", HLS), ("list.mp4", "ffconcat version 1.0\nfile {}\n")], ids=["hls", "concat"]
+)
+def test_playlists_are_refused_by_ffmpeg_too(videos, web, tmp_path, monkeypatch, name, text, remote):
+    address, connections = web
+    shutil.copy(videos("b_frames.mp4"), tmp_path)
+    path = tmp_path / name
+    path.write_text(text.format(address if remote else "b_frames.mp4"))
+    with av.open(f"file:{path}", options={"protocol_whitelist": "file,http,tcp", "safe": "0"}) as file:
+        assert len(list(file.decode(video=0))) == 30  # this is what has to be prevented
+    assert bool(connections) == remote
+    connections.clear()
+    monkeypatch.setattr(container_fgsgl, "_check_head", lambda head, name: None)
+    # FFmpeg's words for a format that is not on the list; where it opened the list first, they are others.
+    with pytest.raises(VideoError, match=r"this is no video that can be read \(Invalid argument\)"):
+        read_frames(path, 8)
+    assert not connections
+
+
+def test_a_format_that_slips_through_reaches_no_network(web, tmp_path, monkeypatch):
+    address, connections = web
+    path = tmp_path / "list.m3u8"
+    path.write_text(HLS.format(address))
+    monkeypatch.setattr(container_fgsgl, "_check_head", lambda head, name: None)
+    monkeypatch.setattr(container_fgsgl, "FORMATS", (*container_fgsgl.FORMATS, "hls", "sdp"))
+    for video in (path, SDP.encode()):  # from bytes, FFmpeg's own defaults would let SDP listen for a stream
+        with pytest.raises(VideoError, match="this is no video that can be read"):
+            read_frames(video, 8)
+    assert not connections
+
+
 def test_sound_only(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as file:
@@ -208,27 +297,30 @@ def test_unknown_codec(videos, tmp_path):
     assert error.value.kind == "unsupported"
 
 
-def test_too_many_pixels(videos, monkeypatch):
+def test_too_many_pixels(videos, monkeypatch, decoded):
     path = videos("b_frames.mp4")
     with pytest.raises(VideoError, match="need more than 1024 MiB") as error:
         read_frames(path, 100_000)
     assert error.value.kind == "too_large"
+    decoded.clear()
     monkeypatch.setattr(container_fgsgl, "MAX_PIXELS", 1000)
-    with pytest.raises(VideoError, match="the picture is 96 x 64 pixels; 1 to 1000 pixels can be read"):
-        read_frames(path, 8)
+    for read in (lambda path: read_frames(path, 8), probe, Recording):
+        with pytest.raises(VideoError, match="the picture is 96 x 64 pixels; 1 to 1000 pixels can be read") as error:
+            read(path)
+        assert error.value.kind == "too_large"
+    assert not decoded
 
 
 @pytest.mark.parametrize(
     ("limit", "message"), [("MAX_FRAMES", "more than 0 frames"), ("MAX_SECONDS", "more than 0 hours apart")]
 )
-def test_too_many_frames_or_seconds(videos, monkeypatch, limit, message):
+def test_too_many_frames_or_seconds(videos, monkeypatch, decoded, limit, message):
     monkeypatch.setattr(container_fgsgl, limit, 0)
-    monkeypatch.setattr(container_fgsgl.Clip, "all_frames", lambda self: pytest.fail("decoded"))
-    monkeypatch.setattr(container_fgsgl.Clip, "wanted_frames", lambda self, wanted: pytest.fail("decoded"))
     for read in (lambda path: read_frames(path, 8), probe, Recording):
         with pytest.raises(VideoError, match=f"{message}. Cut the recording") as error:
             read(videos("b_frames.mp4"))
         assert error.value.kind == "too_large"
+    assert not decoded
 
 
 def test_errors_survive_a_process_boundary(tmp_path):
@@ -241,18 +333,16 @@ def test_errors_survive_a_process_boundary(tmp_path):
     assert (str(there.value), there.value.kind) == (str(here.value), "empty")
 
 
-def test_only_the_needed_frames_are_decoded(videos, monkeypatch):
-    path = videos("long_gop.mp4")
-    decoded = []
-    original = container_fgsgl.Clip.wanted_frames
-    monkeypatch.setattr(
-        container_fgsgl.Clip,
-        "wanted_frames",
-        lambda self, wanted: (decoded.append(frame.pts) or frame for frame in original(self, wanted)),
-    )
-    monkeypatch.setattr(container_fgsgl.Clip, "all_frames", lambda self: pytest.fail("decoded the whole file"))
-    read_frames(path, 4, 0.0, 2.0)
-    assert len(decoded) < 40  # of the 50 frames up to 2.0 s, unreferenced ones are skipped
+def test_only_the_needed_frames_are_decoded(videos, decoded):
+    read_frames(videos("long_gop.mp4"), 4, 0.0, 2.0)
+    assert 4 <= len(decoded) < 40  # of the 50 frames up to 2.0 s, unreferenced ones are skipped
+
+
+@pytest.mark.parametrize(("start", "end", "groups", "most"), [(2.96, 3.12, {6}, 8), (0.0, 3.2, {0, 2, 4, 5}, 40)])
+def test_decoding_starts_at_the_key_frame_before(videos, decoded, start, end, groups, most):
+    read_frames(videos("short_gop.mp4"), 4, start, end)
+    assert {pts // (12 * 512) for pts in decoded} == groups  # of 12 frames, each 512 units of time long
+    assert len(decoded) <= most  # per group: those before the wanted, the wanted, and two that the decoder holds back
 
 
 @needs_shared

@@ -116,6 +116,7 @@ MAKERS = {
     "b_frames.avi": lambda p: write(p, **B_FRAMES),
     "b_frames.ts": lambda p: write(p, container="mpegts", **B_FRAMES),
     "long_gop.mp4": lambda p: write(p, frames=80, g="250", bf="3"),
+    "short_gop.mp4": lambda p: write(p, frames=80, **B_FRAMES, **{"x264-params": "scenecut=0"}),
     "open_gop.mp4": lambda p: write(p, **B_FRAMES, **{"x264-params": "open-gop=1:keyint=12:scenecut=0"}),
     "intra_refresh.mp4": lambda p: write(p, bf="0", **{"x264-params": "intra-refresh=1:keyint=12"}),
     "interlaced.mp4": lambda p: write(p, flags="+ildct+ilme", **{"x264-params": "tff=1:bframes=2:keyint=12"}),
