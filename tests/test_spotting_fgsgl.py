@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -192,6 +193,33 @@ def test_background_non_mg_and_unknown_side_by_side(pipe) -> None:
     assert labels("head") == [(0.0, "Non-MG"), (2.0, "unknown"), (3.0, "a")]
     # The baseline cannot tell background from what no class is likely for.
     assert labels("softmax") == [(0.0, "Non-MG"), (1.0, "a"), (3.0, "a")]
+
+
+def test_the_cap_in_config_json_is_the_one_that_spot_obeys(pipe, folder, tmp_path) -> None:
+    path = video_file(folder, "b_frames.mp4")
+    model = FGSGLForVideoClassification(copy.deepcopy(pipe.model.config))
+    model.load_state_dict(pipe.model.state_dict())
+    # A classifier that calls short windows a, and the one over the whole recording b.
+    parts = list(scan(model, pipe.feature_extractor, path, [0.4, 1.2], 2))
+    pooled = torch.cat([part.pooled for part in parts])
+    short = np.concatenate([part.end - part.start for part in parts]) < 0.5
+    wanted = torch.tensor(np.stack([short, ~short, short & ~short], axis=1), dtype=torch.float32) * 8
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.linalg.lstsq(pooled, wanted).solution.T)
+        model.classifier.bias.zero_()
+    settings = SETTINGS | {"window_seconds": [0.4, 1.2], "hop": 2}
+    model.set_background(torch.zeros(1, pooled.shape[1]), torch.tensor([-4.0]), settings)
+    model.save_pretrained(tmp_path)
+    labels = []
+    for cap in (1.0, 0.3):
+        config = json.loads((tmp_path / "config.json").read_text())
+        config["spotting"]["head"]["overlap"] = cap
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        judge = FGSGLForVideoClassification.from_pretrained(tmp_path)
+        found = FGSGLPipeline(judge, feature_extractor=pipe.feature_extractor, device="cpu").spot(path, progress=False)
+        labels.append({segment["label"] for segment in found})
+    assert labels[0] == {"a", "b"}
+    assert len(labels[1]) == 1
 
 
 def test_the_progress_bar_counts_to_the_last_frame(pipe, folder, capsys) -> None:
