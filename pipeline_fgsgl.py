@@ -161,7 +161,9 @@ class FGSGLPipeline(Pipeline):
 
         Returns:
             `[{"start", "end", "label", "score", "attributes", "sentence"}]` in seconds and in the order of time.
-            Segments of one label do not overlap; the label `unknown` says that no class is likely enough.
+            Segments of one label do not overlap; the label `unknown` says that no class is likely enough. Segments of
+            different labels share no more (IoU) than the fitted `overlap` of the settings: below 1.0 it can suppress
+            gestures that different body parts make at once, 1.0 allows them.
 
         Raises:
             VideoError: The file cannot be read.

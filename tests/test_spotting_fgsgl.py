@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -113,6 +114,23 @@ def test_of_one_class_the_best_stays_and_other_classes_may_overlap() -> None:
     assert spans(segments(found, 0.0, 1.0, 0.3)) == [(1.0, 2.0, 0), (2.0, 3.0, 0)]  # two share a third of both
 
 
+def test_gestures_of_two_classes_at_once_both_stay_and_of_one_class_the_better() -> None:
+    once = [window(1.0, 2.0, 0, 0.9), window(1.0, 2.0, 1, 0.5), window(1.0, 3.0, 1, 0.4)]
+    assert spans(segments(once, 0.0, 1.0, 1.0)) == [(1.0, 2.0, 0), (1.0, 2.0, 1)]
+    # What shares exactly the cap stays (IoU 0.5), what shares more does not.
+    assert spans(segments(once[::2], 0.0, 1.0, 0.5)) == [(1.0, 2.0, 0), (1.0, 3.0, 1)]
+    assert spans(segments(once[::2], 0.0, 1.0, 0.49)) == [(1.0, 2.0, 0)]
+    assert spans(segments(once[1:], 0.0, 1.0, 1.0)) == [(1.0, 2.0, 1)]
+
+
+def test_a_window_names_one_class_so_gestures_at_once_are_told_by_windows_of_two_lengths(pipe) -> None:
+    logits = torch.tensor([[5.0, 4.9, 0], [0, 0, 5.0]])
+    start, end = np.array([1.0, 0.5]), np.array([2.0, 2.5])
+    windows = spotting_fgsgl.Windows(start, end, logits, torch.zeros(2, 1), torch.zeros(2, 2))
+    found = spotting_fgsgl.candidates(windows, np.zeros(2), 0.5)
+    assert spans(segments(found, 0.0, 1.0, 1.0)) == [(0.5, 2.5, 2), (1.0, 2.0, 0)]
+
+
 def test_unknown_is_kept_and_gives_way() -> None:
     found = [window(1.0, 2.0, 0, 0.2, 0.9), window(1.5, 2.5, 1, 0.9, 0.3), window(4.0, 5.0, 2, 0.9, 0.3)]
     assert spans(segments(found, 0.5, 1.0, 1.0)) == [(1.0, 2.0, 0), (4.0, 5.0, UNKNOWN_ID)]
@@ -124,6 +142,97 @@ def test_what_is_background_is_dropped(pipe) -> None:
     scores = spotting_fgsgl.background_scores(pipe.model, windows, "softmax")
     assert scores[1] == pytest.approx(2 / 3)
     assert [c.label for c in spotting_fgsgl.candidates(windows, scores, 0.5)] == [0, 1]
+
+
+def headed(pipe, classifier: list[float], background: float, limits: dict) -> FGSGLPipeline:
+    """A pipeline that gives every window the same logits, and the head the same logit of being background."""
+    config = copy.deepcopy(pipe.model.config)
+    config.id2label = {0: "a", 1: "b", 2: "Non-MG"}
+    model = FGSGLForVideoClassification(config)
+    model.load_state_dict(pipe.model.state_dict())
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.copy_(torch.tensor(classifier))
+    width = model.classifier.in_features
+    model.set_background(torch.zeros(1, width), torch.tensor([background]), SETTINGS | {"head": LIMITS | limits})
+    return FGSGLPipeline(model, feature_extractor=pipe.feature_extractor, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("classifier", "background", "labels"),
+    [
+        ([0.0, 0.0, 6.0], -4.0, ["Non-MG"]),  # an annotated class, however little it interests
+        ([0.0, 0.0, 6.0], 4.0, []),  # background, whatever the class would be
+        ([6.0, 0.0, 0.0], 4.0, []),
+        ([0.0, 0.0, 0.2], -4.0, ["unknown"]),  # something happens, and no class is likely
+        ([0.2, 0.0, 0.0], -4.0, ["unknown"]),
+        ([0.0, 0.0, 0.2], 4.0, []),  # nothing happens: that is not unknown
+        ([6.0, 0.0, 0.0], -4.0, ["a"]),
+    ],
+)
+def test_background_non_mg_and_unknown_are_three_things(pipe, folder, classifier, background, labels) -> None:
+    judge = headed(pipe, classifier, background, {"background": 0.5, "unknown": 0.6})
+    found = judge.spot(video_file(folder, "b_frames.mp4"), progress=False)
+    assert [segment["label"] for segment in found] == labels
+
+
+def test_background_non_mg_and_unknown_side_by_side(pipe) -> None:
+    judge = headed(pipe, [0.0, 0.0, 0.0], 0.0, {})
+    with torch.no_grad():
+        judge.model.background.weight[0, 0] = 1.0  # the first feature says how likely background is
+    logits = torch.tensor([[0.0, 0, 6], [6.0, 0, 0], [0.2, 0, 0], [6.0, 0, 0]])
+    pooled = torch.zeros(4, judge.model.classifier.in_features)
+    pooled[:, 0] = torch.tensor([-4.0, 4.0, -4.0, -4.0])
+    windows = spotting_fgsgl.Windows(np.arange(4.0), np.arange(4.0) + 1, logits, pooled, torch.zeros(4, 16))
+
+    def labels(way: str) -> list[tuple[float, str]]:
+        background = spotting_fgsgl.background_scores(judge.model, windows, way)
+        found = segments(spotting_fgsgl.candidates(windows, background, 0.5), 0.6, 1.0, 1.0)
+        return [(item["start"], item["label"]) for item in map(judge._segment, found)]
+
+    assert labels("head") == [(0.0, "Non-MG"), (2.0, "unknown"), (3.0, "a")]
+    # The baseline cannot tell background from what no class is likely for.
+    assert labels("softmax") == [(0.0, "Non-MG"), (1.0, "a"), (3.0, "a")]
+
+
+def test_the_cap_in_config_json_is_the_one_that_spot_obeys(pipe, folder, tmp_path) -> None:
+    path = video_file(folder, "b_frames.mp4")
+    model = FGSGLForVideoClassification(copy.deepcopy(pipe.model.config))
+    model.load_state_dict(pipe.model.state_dict())
+    # A classifier that calls short windows a, and the one over the whole recording b.
+    parts = list(scan(model, pipe.feature_extractor, path, [0.4, 1.2], 2))
+    pooled = torch.cat([part.pooled for part in parts])
+    short = np.concatenate([part.end - part.start for part in parts]) < 0.5
+    wanted = torch.tensor(np.stack([short, ~short, short & ~short], axis=1), dtype=torch.float32) * 8
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.linalg.lstsq(pooled, wanted).solution.T)
+        model.classifier.bias.zero_()
+    settings = SETTINGS | {"window_seconds": [0.4, 1.2], "hop": 2}
+    model.set_background(torch.zeros(1, pooled.shape[1]), torch.tensor([-4.0]), settings)
+    model.save_pretrained(tmp_path)
+    labels = []
+    for cap in (1.0, 0.3):
+        config = json.loads((tmp_path / "config.json").read_text())
+        config["spotting"]["head"]["overlap"] = cap
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        judge = FGSGLForVideoClassification.from_pretrained(tmp_path)
+        found = FGSGLPipeline(judge, feature_extractor=pipe.feature_extractor, device="cpu").spot(path, progress=False)
+        labels.append({segment["label"] for segment in found})
+    assert labels[0] == {"a", "b"}
+    assert len(labels[1]) == 1
+
+
+def test_the_progress_bar_counts_to_the_last_frame(pipe, folder, capsys) -> None:
+    path = video_file(folder, "b_frames.mp4")
+    pipe.spot(path, settings=SETTINGS, progress=True)
+    with video_fgsgl.closing(video_fgsgl.Recording(path)) as recording:
+        spans = plan_windows(recording.timeline.seconds, [0.4], 1, 4)
+        frames = len({place for span in spans for place in recording.places(4, *span)})
+    shown = capsys.readouterr().err.split("\r")
+    assert f"b_frames.mp4:   0%|          | 0/{frames} " in shown[1]
+    assert f"b_frames.mp4: 100%|██████████| {frames}/{frames} " in shown[-1]
+    pipe.spot(path, settings=SETTINGS, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_spot_gives_segments_with_attributes(pipe, folder) -> None:
