@@ -39,6 +39,8 @@ $(VENV)/app: $(VENV)/base
 
 app: $(VENV)/app  ## the page over the demo's checkpoint, on http://127.0.0.1:7860; stop it with Ctrl-C
 	@test -f outputs/synthetic/config.json || { echo "no checkpoint in outputs/synthetic: run \`make demo\` first"; exit 1; }
+	@test -f data/recordings/labels.json || $(PY) -m microgesture.cli prepare synthetic --recordings 10 --out data/recordings
+	@grep -q '"spotting": {' outputs/synthetic/config.json || $(PY) -m microgesture.cli fit-spotting outputs/synthetic data/recordings
 	$(PY) app.py
 
 test: $(VENV)/test  ## install and run the tests
