@@ -279,6 +279,19 @@ def page_folder(uploads: Path, videos: Path) -> Path:
     return next(file.parent for file in uploads.rglob("recording.mp4") if file.read_bytes() == data)
 
 
+def test_a_sweep_outlives_a_file_that_is_moved_away_meanwhile(tmp_path) -> None:
+    class Mover(set):
+        def __contains__(self, file: Path) -> bool:
+            file.rename(file.with_suffix(".moved"))
+            return False
+
+    names = ("a", "b", "c")
+    for name in names:
+        (tmp_path / name).touch()
+    app.sweep(tmp_path, Mover(), 3600)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.moved" for name in names]
+
+
 def test_the_program_serves_this_machine_only_and_leaves_nothing_behind(pipe, tmp_path, videos) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, str(ROOT / "app.py"), pipe.model.name_or_path]
