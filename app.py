@@ -55,6 +55,7 @@ was trained on.
 CSS = """
 footer, #video button[aria-label^="Trim"], #video button[aria-label^="Reset"] { display: none !important; }
 #bars * { font-family: inherit; }
+#bars h2 { text-align: center; }
 #video video { max-height: 330px; }
 .words { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin-top: .5rem; }
 .words b { font-weight: 600; }
