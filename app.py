@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ was trained on.
 CSS = """
 footer, #video button[aria-label^="Trim"], #video button[aria-label^="Reset"] { display: none !important; }
 #bars * { font-family: inherit; }
+#bars h2 { text-align: center; }
 #video video { max-height: 330px; }
 .words { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin-top: .5rem; }
 .words b { font-weight: 600; }
@@ -278,8 +280,9 @@ def write_tables(pipe: Any, result: dict[str, Any]) -> list[str]:
 def sweep(folder: Path, keep: set[Path], age: float) -> None:
     """Deletes files that were uploaded, or made of uploads, more than `age` seconds ago."""
     for file in folder.rglob("*"):
-        if file.is_file() and file not in keep and time.time() - file.stat().st_ctime > age:
-            file.unlink(missing_ok=True)
+        with suppress(OSError):  # moved away meanwhile, as each upload is once when it is whole, or in use on Windows
+            if file.is_file() and file not in keep and time.time() - file.stat().st_ctime > age:
+                file.unlink()
 
 
 def keep_clean(folder: Path) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -24,6 +28,7 @@ from devtools import Chromium, needs_chromium
 from tiny_checkpoint import talking, write_checkpoint
 
 from microgesture.cli import load_pipeline
+from microgesture.data.fg_text import ATTRIBUTES
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
 pympi = pytest.importorskip("pympi", reason="ELAN files need pympi-ling: pip install -e '.[app]'")
@@ -35,7 +40,20 @@ FILE = "#video input[type=file]"
 EMPTY = f"document.querySelector('{FILE}')"
 ANSWER = "document.querySelectorAll('#frames img').length == 4"
 REFUSED = "document.querySelector('.refused')"
-LABELS = ("nod", "=rub", "<b>Non-MG</b>")
+LABELS = ("nod", "<b>Non-MG</b>", "=rub", "shrug", "lean", "tap", "blink")
+
+
+def texts(selector: str) -> str:
+    """The script for what is written in each element."""
+    return f"[...document.querySelectorAll('{selector}')].map((element) => element.innerText)"
+
+
+def wait_until(met: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits for a condition."""
+    until = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +120,53 @@ def test_a_clip_gives_bars_words_and_frames(page, videos, pipe) -> None:
     text = page.ask("document.body.innerText")
     answer = pipe(str(videos / "clip.mp4"), attributes=True)
     assert answer["sentence"] in text
-    for name in LABELS:
-        assert name in page.ask("document.querySelector('#bars').innerText")
+    best = [item["label"] for item in answer["labels"]]
+    assert len(best) == 5 < len(LABELS)
+    assert page.ask(texts("#bars .confidence-set dt")) == best
+    scores = [float(width) for width in page.ask("[...document.querySelectorAll('#bars meter')].map((m) => m.value)")]
+    assert scores == pytest.approx([item["score"] for item in answer["labels"]], abs=1e-4)
+    assert page.ask(texts("#words .words b")) == ["initiator", "receiver", "direction", "motion type"]
+    for name, shown in zip(ATTRIBUTES, page.ask(texts("#words .words span")), strict=True):
+        first, second, third = (item["label"].replace("_", " ") for item in answer["attributes"][name][:3])
+        assert shown == f"{first} or {second}, {third}"
     assert "no emotion detector" in text
     assert "no lie detector" in text
     assert page.ask("document.querySelectorAll('#timeline button').length") == 0
     page.ask("document.querySelectorAll('#frames button')[3].click()")
     page.wait("Math.abs(document.querySelector('#video video').currentTime - 3.5 / 4 * 20 / 28) < 0.01")
-    assert page.ask("document.querySelectorAll('#frames b')[0].children.length") == 0  # a label is text, not markup
+    assert best[0] == "<b>Non-MG</b>"
+    assert page.ask(texts("#frames b")) == best[:1]  # a label is text, not markup
+
+
+def test_the_frames_are_red_where_it_counted(page, videos, pipe) -> None:
+    page.give(FILE, videos / "clip.mp4")
+    page.wait(ANSWER)
+    seen = page.ask("""(async () => {
+        const tiles = [...document.querySelectorAll("#frames img")];
+        await Promise.all(tiles.map((tile) => tile.decode()));
+        return tiles.map((tile) => {
+            const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [tile.naturalWidth, tile.naturalHeight];
+            const context = canvas.getContext("2d");
+            context.drawImage(tile, 0, 0);
+            return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+        });
+    })()""")
+    tiles = np.array(seen).reshape(4, 32, 32, 4)[..., :3]
+    plain = pipe.feature_extractor.sample(str(videos / "clip.mp4")).permute(0, 2, 3, 1).numpy().astype(int)
+    red = (tiles - plain) @ [1.0, -0.5, -0.5]
+    assert np.abs(plain @ [1.0, -0.5, -0.5]).max() < 20  # the clip itself has no colour
+    assert red.max() > 100
+    # Each patch of 8 × 8 has 4 × 4 pixels here: the reddest lies where blurring costs the class most, and where
+    # it costs nothing in any patch around, the frame is as it was.
+    worth = pipe.explain(str(videos / "clip.mp4")).patches
+    t, y, x = np.unravel_index(red.argmax(), red.shape)
+    assert (t, y // 4, x // 4) == np.unravel_index(worth.argmax(), worth.shape)
+    around = np.pad(worth, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    cold = np.lib.stride_tricks.sliding_window_view(around, (3, 3), (1, 2)).max((-2, -1)) <= 0
+    cold = cold.repeat(4, 1).repeat(4, 2)
+    assert cold.any()
+    assert (tiles[cold] == plain[cold]).all()
 
 
 def test_a_file_unlike_the_training_clips_is_warned_of(page, videos, pipe, monkeypatch) -> None:
@@ -148,6 +205,7 @@ def test_what_was_found_can_be_taken_away(page, videos, pipe) -> None:
     rows = list(csv.DictReader(io.StringIO(page.downloaded(".csv").read_text(encoding="utf-8"))))
     assert [float(row["start"]) for row in rows] == pytest.approx([item["start"] for item in found])
     assert {row["file"] for row in rows} == {"recording.mp4"}
+    assert "'=rub" in {row["label"] for row in rows}
     assert not [row for row in rows if row["label"].startswith("=")]
     elan = page.downloaded(".eaf")
     tiers = pympi.Eaf(str(elan))
@@ -217,12 +275,13 @@ def test_a_bad_file_is_refused_with_its_reason(page, videos, uploads) -> None:
     assert page.ask("document.querySelectorAll('#frames img').length") == 0
 
 
-def upload(server: str, data: bytes) -> None:
-    """Sends a file without a browser, and so without the browser's own look at its size."""
+def upload(server: str, data: bytes) -> Path:
+    """Sends a file without a browser, and so without the browser's own look at its size; says where it lies."""
     head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="upload.mp4"\r\n\r\n'
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     request = urllib.request.Request(f"{server}gradio_api/upload", head + data + b"\r\n--b--\r\n", kind)
-    urllib.request.urlopen(request).close()
+    with urllib.request.urlopen(request) as reply:
+        return Path(*json.load(reply))
 
 
 def test_a_file_that_is_too_large_is_refused(page, videos, server, uploads) -> None:
@@ -260,6 +319,20 @@ def test_examples_are_small_and_readable(pipe) -> None:
     assert not [file for file in files if "error" in app.find(pipe, str(file))]
 
 
+def test_an_example_is_answered_when_it_is_clicked(page, pipe) -> None:
+    files = sorted(app.EXAMPLES.glob("*.mp4"))
+    page.wait(f"document.querySelectorAll('.gallery-item').length == {len(files)}")
+    page.ask("document.querySelector('.gallery-item').click()")
+    page.wait(ANSWER)
+    assert page.ask("document.querySelector('#video video').src").endswith(files[0].name)
+    # To this checkpoint, whose windows are short, the clip is a recording: the best of its segments is shown.
+    best = max(pipe.spot(str(files[0]), progress=False), key=lambda segment: segment["score"])
+    answer = pipe({"video": str(files[0]), "start": best["start"], "end": best["end"]}, attributes=True)
+    assert page.ask(texts("#words .sentence")) == [answer["sentence"]]
+    assert page.ask(texts("#bars .confidence-set dt")) == [item["label"] for item in answer["labels"]]
+    assert page.ask(texts("#frames b")) == [answer["labels"][0]["label"]]
+
+
 def test_uploads_are_deleted_with_what_was_made_of_them(page, videos, uploads) -> None:
     page.give(FILE, videos / "recording.mp4")
     page.wait(ANSWER)
@@ -279,16 +352,94 @@ def page_folder(uploads: Path, videos: Path) -> Path:
     return next(file.parent for file in uploads.rglob("recording.mp4") if file.read_bytes() == data)
 
 
-def test_the_program_serves_this_machine_only_and_leaves_nothing_behind(pipe, tmp_path, videos) -> None:
-    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(ROOT / "app.py"), pipe.model.name_or_path]
-    program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def test_a_sweep_outlives_a_file_that_is_moved_away_meanwhile(tmp_path) -> None:
+    class Mover(set):
+        def __contains__(self, file: Path) -> bool:
+            file.rename(file.with_suffix(".moved"))
+            return False
+
+    names = ("a", "b", "c")
+    for name in names:
+        (tmp_path / name).touch()
+    app.sweep(tmp_path, Mover(), 3600)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.moved" for name in names]
+
+
+def test_one_is_served_and_eight_wait(page, pipe, videos, server, monkeypatch) -> None:
+    built = app.build(pipe)
+    network = [fn for fn in built.fns.values() if fn.name in ("answered", "clicked")]
+    assert [(fn.concurrency_id, fn.concurrency_limit) for fn in network] == [("network", 1)] * 2
+    assert built._queue.max_size == app.MAX_WAITING == 8
+
+    served, begun, go, real = [], threading.Event(), threading.Event(), app.answer
+
+    def slow(pipe, path) -> Iterator[list]:
+        served.append(path)
+        begun.set()
+        assert go.wait(60)
+        yield from real(pipe, path)
+
+    monkeypatch.setattr(app, "answer", slow)
+    with urllib.request.urlopen(f"{server}config") as reply:
+        number = next(fn["id"] for fn in json.load(reply)["dependencies"] if fn["targets"][0][1] == "change")
+    body = json.dumps({"data": [None], "fn_index": number, "session_hash": "somebody"}).encode()
+    join = urllib.request.Request(f"{server}gradio_api/queue/join", body, {"Content-Type": "application/json"})
     try:
-        lines = iter(program.stdout.readline, "")
-        address = next(match[0] for line in lines if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        upload(f"{address}/", (videos / "clip.mp4").read_bytes())
-        assert list(tmp_path.rglob("upload.mp4"))
+        urllib.request.urlopen(join).close()
+        assert begun.wait(60)
+        for _ in range(8):
+            urllib.request.urlopen(join).close()
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(join)
+        page.give(FILE, videos / "clip.mp4")
+        page.wait("/busy|queue is full/i.test(document.body.innerText)")
+        assert len(served) == 1
     finally:
-        program.terminate()
-        program.wait(60)
+        go.set()
+    wait_until(lambda: len(served) == 9)
+    assert served == [None] * 9
+
+
+@contextmanager
+def program(pipe, folder: Path, *how: str) -> Iterator[str]:
+    """Runs the page as a program of its own, whose temporary files go into a folder; gives its address."""
+    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, *how, pipe.model.name_or_path]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        lines = iter(process.stdout.readline, "")
+        yield next(match[0] for line in lines if (match := re.search(r"http://127\.0\.0\.1:\d+", line))) + "/"
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
+
+
+def test_the_program_serves_this_machine_only_and_leaves_nothing_behind(pipe, tmp_path, videos) -> None:
+    with program(pipe, tmp_path, str(ROOT / "app.py")) as address:
+        assert upload(address, (videos / "clip.mp4").read_bytes()).is_relative_to(tmp_path)
+        assert list(tmp_path.rglob("upload.mp4"))
     assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_the_program_deletes_old_uploads_while_it_runs(pipe, tmp_path, videos) -> None:
+    age = 1.5  # seconds
+    script = f"import app; app.DELETE_EVERY, app.DELETE_AFTER = 0.05, {age}; app.main()"
+    with program(pipe, tmp_path, "-c", script) as address:
+        examples = set(tmp_path.rglob("*.mp4"))
+        assert len(examples) == len(list(app.EXAMPLES.glob("*.mp4")))
+        deadline = time.monotonic() + 60
+        stayed = False
+        while not stayed:  # once more where this test itself was so slow that the fresh file had time to grow old
+            assert time.monotonic() < deadline
+            begin = time.time()
+            old = upload(address, (videos / "clip.mp4").read_bytes())
+            wait_until(lambda begin=begin: time.time() - begin > age / 2)
+            assert old.exists() or time.time() - begin > age
+            begin = time.time()
+            fresh = upload(address, (videos / "recording.mp4").read_bytes())
+            wait_until(lambda old=old: not old.exists())
+            stayed = fresh.exists()
+            assert stayed or time.time() - begin > age
+        wait_until(lambda: not fresh.exists())
+        assert set(tmp_path.rglob("*.mp4")) == examples
