@@ -183,7 +183,8 @@ def together(argv: list[str], processes: int, half_of: str | None = None) -> lis
     group = []
     for rank in map(str, range(processes)):
         environment = meeting | {"RANK": rank, "LOCAL_RANK": rank}
-        group.append(start(argv, half_of=half_of and half_of.replace("RANK", rank), environment=environment))
+        mine = half_of and half_of.replace("RANK", rank)
+        group.append(start(argv, half_of=mine, linger=1, environment=environment))
     return [finish(process) for process in group]
 
 
