@@ -334,12 +334,13 @@ def stopped(process: subprocess.Popen, out: Path, when: Path, rank: int | None =
     while not when.exists():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.002)
-    if rank is None:
-        process.terminate()
-    else:
-        children = psutil.Process(process.pid).children()
-        next(child for child in children if child.environ()["RANK"] == str(rank)).terminate()
-    said = process.communicate(timeout=100)[0]
+    family = psutil.Process(process.pid).children()
+    (process if rank is None else next(one for one in family if one.environ()["RANK"] == str(rank))).terminate()
+    try:
+        said = process.communicate(timeout=100)[0]
+    finally:
+        for one in filter(psutil.Process.is_running, family):  # they wait for each other
+            one.kill()
     assert process.returncode != 0
     last = max(checkpoints.folders(out), default=0)
     assert f"stopped by SIGTERM after writing {out}/checkpoint-{last}; go on with the same command" in said, said
@@ -349,6 +350,7 @@ def stopped(process: subprocess.Popen, out: Path, when: Path, rank: int | None =
 
 @pytest.mark.slow
 @pytest.mark.dist
+@pytest.mark.timeout(600)  # the launcher and what it starts import torch anew, each time
 @pytest.mark.parametrize("processes", LAUNCHERS)
 def test_sigterm_under_a_launcher_stops_all_processes_at_one_step(recipe, tmp_path, processes) -> None:
     argv = [str(recipe), *EVERY_3_STEPS, "--max_steps", "30"]
