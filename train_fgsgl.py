@@ -43,7 +43,7 @@ from microgesture.distributed import built_whole, whole_weights
 from microgesture.from_scratch import start_tower
 from microgesture.hub.run import open_run, publish_run
 from microgesture.model_card import write_model_card
-from microgesture.resumable_trainer import EXIT_STATUS, Interrupted
+from microgesture.resumable_trainer import EXIT_STATUS, Interrupted, launcher
 from microgesture.run_record import format_losses, format_parameters, run_arguments, stage_losses, write_run_record
 from microgesture.starting_weights import Origin
 from microgesture.streams.adaptation_data import about_data
@@ -390,6 +390,7 @@ def run(
 
 def main(argv: list[str] | None = None) -> None:
     """Runs one recipe, or says what it would cost, or whether it would run."""
+    launcher()  # one that ends while clips are decoded would not be known when training starts
     argv = sys.argv[1:] if argv is None else argv
     words = arguments.command_words(argv)[0]
     launch.check_extension_lock(os.environ, words)

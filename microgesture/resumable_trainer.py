@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,16 @@ from microgesture import checkpoints
 
 # What a shell reports of a program that SIGTERM ended: the run is not finished, so it is no success.
 EXIT_STATUS = 128 + signal.SIGTERM
+
+
+@cache
+def launcher() -> int | None:
+    """Number of the process that `accelerate launch` or `torchrun` is; `None` where neither started this process.
+
+    To be asked for at the start, while the launcher is sure to live; later answers are the same.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    return os.getppid() if launched else None
 
 
 class Interrupted(Exception):  # noqa: N818 - the run went as it should
@@ -145,8 +155,7 @@ class StopOnSignal(TrainerCallback):
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self._asked = self._stopping = False
-        launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
-        self._launcher = os.getppid() if launched else None
+        self._launcher = launcher()
 
     @contextmanager
     def listening(self) -> Iterator[None]:

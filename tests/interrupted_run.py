@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
@@ -39,9 +40,11 @@ def _run(
     output: str | None = None,
     kill_at_change: int | None = None,
     half_of: str | None = None,
+    linger: float = 0,
     largest_file: int | None = None,
     messages: str | None = None,
     own_group: bool = False,
+    environment: dict[str, str] | None = None,
 ) -> None:
     """Trains.
 
@@ -50,15 +53,18 @@ def _run(
         output: Folder whose changes are counted.
         kill_at_change: Number of the change in `output` (a file opened for writing, a move, a deletion) that is
             prevented by SIGKILL; with 0 the changes are counted into `OUTPUT.changes` instead.
-        half_of: SIGKILL comes when half of the bytes of a file of this name are written by `torch.save`.
+        half_of: SIGKILL comes when half of the bytes of a file that this pattern names are written by `torch.save`.
+        linger: Seconds between that half and SIGKILL, in which other processes get as far as they can.
         largest_file: No file of this process grows beyond so many bytes, as on a full disk.
         messages: File for what the run prints.
         own_group: Whether the process leads a process group of its own.
+        environment: Variables that a launcher would set.
     """
     import torch
 
     import train_fgsgl
 
+    os.environ.update(environment or {})
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # data loaders start their workers as in any other run
     if own_group:
@@ -68,7 +74,7 @@ def _run(
         os.dup2(stream, 1)
         os.dup2(stream, 2)
     if half_of:
-        _tear(half_of)
+        _tear(half_of, linger)
     if largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     changes = _count_changes(output, kill_at_change) if kill_at_change is not None else []
@@ -94,17 +100,18 @@ def _count_changes(output: str, kill_at: int) -> list[str]:
     return changes
 
 
-def _tear(name: str) -> None:
+def _tear(pattern: str, linger: float) -> None:
     import torch
 
     save = torch.save
 
-    def half(value: object, path: str) -> None:
-        if Path(path).name != name:
-            return save(value, path)
+    def half(value: object, path: str, **how: object) -> None:
+        if not Path(path).match(pattern):
+            return save(value, path, **how)
         whole = io.BytesIO()
-        save(value, whole)
+        save(value, whole, **how)
         Path(path).write_bytes(whole.getvalue()[: whole.tell() // 2])
+        time.sleep(linger)
         os.kill(os.getpid(), signal.SIGKILL)
 
     torch.save = half

@@ -6,16 +6,19 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import TINY_VISION
 from interrupted_run import finish, start
 from safetensors.torch import load_file
-from test_trainer import build, logged, output, record, weights
+from test_trainer import ROOT, build, free_port, logged, output, record, weights
 from transformers import TrainerCallback
 
 import train_fgsgl
@@ -39,8 +42,8 @@ class Reference:
     """A run that was never interrupted."""
 
     argv: list[str]
-    seconds: float
-    changes: list[str]
+    seconds: float = 0
+    changes: tuple[str, ...] = ()
 
     def elsewhere(self, folder: Path) -> list[str]:
         return [*self.argv, "--output_dir", str(folder), "--resume"]
@@ -63,23 +66,29 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def reference(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory):
-    folder, made = tmp_path_factory.mktemp("never_interrupted"), {}
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(
+def recipe(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("never_interrupted")
+    path = folder / "recipe.yaml"
+    path.write_text(
         f"dataset_dir: {tiny_dataset}\ncache_dir: {folder / 'cache'}\nvision_config: {TINY_VISION}\n"
         "vision_tuning: full\nnum_frames: 4\nembed_dim: 16\ntemporal_pooling: learned\nuse_cpu: true\nseed: 0\n"
         "num_train_epochs: 2\nper_device_train_batch_size: 4\nlogging_steps: 1\nlearning_rate: 1e-3\n"
         "stage2_start: 0.4\ndisable_tqdm: true\n"
     )
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(recipe: Path):
+    made: dict[str, Reference] = {}
 
     def make(variant: str) -> Reference:
         if variant not in made:
-            out = folder / variant
+            out = recipe.parent / variant
             argv = [str(recipe), *VARIANTS[variant], "--output_dir", str(out)]
             began = time.monotonic()
             assert finish(start(argv, output=str(out), kill_at_change=0)) == 0
-            changes = Path(f"{out}.changes").read_text().splitlines()
+            changes = tuple(Path(f"{out}.changes").read_text().splitlines())
             made[variant] = Reference(argv, time.monotonic() - began, changes)
         return made[variant]
 
@@ -93,7 +102,7 @@ def nothing_half_written_passes_for_whole(out: Path, reference: Reference) -> No
         if folder == next(iter(there.values())) or checkpoints.defect(folder) is None:
             weights_file = "adapter_model.safetensors" if "lora" in reference.argv else "model.safetensors"
             assert load_file(folder / weights_file)
-            for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            for name in ("optimizer.pt", "scheduler.pt", *(path.name for path in folder.glob("rng_state*.pth"))):
                 assert (folder / name).stat().st_size > 0
             assert torch.load(folder / "optimizer.pt", weights_only=True)["state"]
     if (out / "model.safetensors").exists():
@@ -156,6 +165,72 @@ def test_killed_three_times_at_any_moment(reference, tmp_path) -> None:
         nothing_half_written_passes_for_whole(out, run)
     assert finish(start(argv)) == 0
     run.is_equalled_by(argv)
+
+
+def together(argv: list[str], processes: int, half_of: str | None = None) -> list[int]:
+    """Trains in processes that find each other, each with the threads that a launcher's would have.
+
+    Args:
+        argv: Command line of train_fgsgl.py.
+        processes: How many.
+        half_of: SIGKILL comes to each when half of such a file is written; `RANK` in it stands for its own rank.
+
+    Returns:
+        Exit statuses, negative for a signal.
+    """
+    meeting = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    meeting["ACCELERATE_MIXED_PRECISION"] = "no"
+    group = []
+    for rank in map(str, range(processes)):
+        environment = meeting | {"RANK": rank, "LOCAL_RANK": rank}
+        mine = half_of and half_of.replace("RANK", rank)
+        group.append(start(argv, half_of=mine, linger=1, environment=environment))
+    return [finish(process) for process in group]
+
+
+@pytest.fixture(scope="module")
+def two_processes(recipe: Path):
+    """Runs on two processes that were never interrupted, each made once."""
+    made: dict[str, Reference] = {}
+
+    def make(kind: str) -> Reference:
+        if kind not in made:
+            argv = [str(recipe), *EVERY_3_STEPS, "--output_dir", str(recipe.parent / kind)]
+            if kind == "ZeRO-2":
+                pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
+                argv += ["--deepspeed", str(ROOT / "ds_config.json")]
+            assert together(argv, 2) == [0, 0]
+            made[kind] = Reference(argv)
+        return made[kind]
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.timeout(600)  # DeepSpeed compiles an extension
+@pytest.mark.parametrize(
+    ("kind", "file", "killed"),
+    [
+        ("DDP", "rng_state_RANK.pth", [0, 1]),
+        ("DDP", "rng_state_1.pth", [1]),  # the first process has written all that it writes, and waits
+        ("ZeRO-2", "global_step6/*_rank_RANK_*_optim_states.pt", [0, 1]),
+    ],
+)
+def test_processes_killed_while_they_write_their_parts_of_a_checkpoint(two_processes, tmp_path, kind, file, killed):
+    run, out = two_processes(kind), tmp_path / "out"
+    argv = run.elsewhere(out)[:-1]
+    statuses = together(argv, 2, half_of=f"checkpoint-6/{file}")
+    assert [rank for rank in (0, 1) if statuses[rank] == -signal.SIGKILL] == killed
+    assert 0 not in statuses
+    assert list(checkpoints.folders(out)) == [3]
+    for rank in killed:
+        (half,) = (out / checkpoints.UNFINISHED / "checkpoint-6").glob(file.replace("RANK", str(rank)))
+        assert half.stat().st_size > 0
+    argv += ["--resume_from_checkpoint", "last"]
+    assert together(argv, 2) == [0, 0]
+    run.is_equalled_by(argv)
+    assert not (out / checkpoints.UNFINISHED).exists()
 
 
 def test_a_finished_run_that_ended_inside_an_epoch_takes_no_further_step(tiny_arguments, tmp_path) -> None:
@@ -234,6 +309,67 @@ def test_sigterm_from_outside_ends_with_its_own_status_and_says_how_to_go_on(ref
     last = max(checkpoints.folders(out))
     assert f"after writing {out}/checkpoint-{last}; go on with the same command and --resume" in said.read_text()
     assert not (out / "model.safetensors").exists()
+
+
+LAUNCHERS = {1: ["--num_processes", "1"], 2: ["--multi_gpu", "--num_processes", "2"]}
+
+
+def launch(processes: int, argv: list[str]) -> subprocess.Popen:
+    """Starts training as people do. The pipe with what is said closes when the last of all processes has ended."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCHERS[processes], "--num_machines", "1"]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(free_port())]
+    command += [str(ROOT / "train_fgsgl.py"), *argv]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def stopped(process: subprocess.Popen, out: Path, when: Path, rank: int | None = None) -> int:
+    """Sends SIGTERM to a launcher, or to one of its processes alone; gives the step that a checkpoint was written at.
+
+    Args:
+        process: The launcher.
+        out: The run's folder.
+        when: The file or folder whose appearance is waited for.
+        rank: The process that gets the signal instead of the launcher.
+    """
+    while not when.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.002)
+    family = psutil.Process(process.pid).children()
+    (process if rank is None else next(one for one in family if one.environ()["RANK"] == str(rank))).terminate()
+    try:
+        said = process.communicate(timeout=100)[0]
+    finally:
+        for one in filter(psutil.Process.is_running, family):  # they wait for each other
+            one.kill()
+    assert process.returncode != 0
+    last = max(checkpoints.folders(out), default=0)
+    assert f"stopped by SIGTERM after writing {out}/checkpoint-{last}; go on with the same command" in said, said
+    assert checkpoints.defect(out / f"checkpoint-{last}") is None
+    return last
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.timeout(600)  # the launcher and what it starts import torch anew, each time
+@pytest.mark.parametrize("processes", LAUNCHERS)
+def test_sigterm_under_a_launcher_stops_all_processes_at_one_step(recipe, tmp_path, processes) -> None:
+    argv = [str(recipe), *EVERY_3_STEPS, "--max_steps", "30"]
+    run, out = Reference([*argv, "--output_dir", str(tmp_path / "never")]), tmp_path / "out"
+    assert together(run.argv, processes) == [0] * processes
+    argv = [*run.elsewhere(out)[:-1], "--cache_dir", str(tmp_path / "cache")]
+    if processes == 1:  # before there is a trainer; nobody but the launcher is told
+        first = stopped(launch(1, argv), out, when=tmp_path / "cache")
+    else:
+        first = stopped(launch(2, argv), out, when=out / "checkpoint-3", rank=1)
+    nothing_half_written_passes_for_whole(out, run)
+    argv += ["--resume_from_checkpoint", "last"]
+    then = stopped(launch(processes, argv), out, when=out / f"checkpoint-{first // 3 * 3 + 6}")
+    assert first < then < 30
+    nothing_half_written_passes_for_whole(out, run)
+    end = launch(processes, argv)
+    said = end.communicate(timeout=100)[0]
+    assert end.returncode == 0, said
+    run.is_equalled_by(argv)
 
 
 # ---- a full disk ---------------------------------------------------------------------------------------------------
