@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from full_disk import largest_file
 
 from microgesture import tiny
 from microgesture.data.fg_text import ATTRIBUTES, VOCABULARY, FGText
+from microgesture.disk import NoRoomError
 from microgesture.text_bank import EncoderKey, LanguageModelEncoder, TextBank, cosine_summary, refuse_twins
 
 SENTENCES = ["The left hand touches the neck.", "The right hand touches the neck.", "Both arms fold over the chest."]
@@ -115,6 +117,22 @@ def test_a_kill_while_writing_leaves_the_old_table(tmp_path, monkeypatch) -> Non
     monkeypatch.undo()
     second = Counting()
     assert torch.equal(bank(tmp_path, second).embed(SENTENCES[:2]), kept)
+    assert second.embedded == []
+
+
+def test_no_room_is_one_error_and_the_table_before_it_is_kept(tmp_path) -> None:
+    table, many = bank(tmp_path, Counting()), [f"The head turns {n} times." for n in range(2000)]
+    kept = table.embed(SENTENCES)
+    with largest_file(500_000), pytest.raises(NoRoomError) as error:
+        table.fill(many)
+    assert str(error.value) == (
+        f"[Errno 27] 1.0 MB of sentence embeddings could not be written to {tmp_path}: a file would be larger than is "
+        "allowed here. What was there is whole and kept: free space and start the same line again, or give another "
+        "--cache_dir."
+    )
+    assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".lock"}
+    second = Counting()
+    assert torch.equal(bank(tmp_path, second).embed(SENTENCES), kept)
     assert second.embedded == []
 
 
