@@ -281,23 +281,43 @@ def test_missing_unknown_and_misshaped_tensors_are_listed(folder) -> None:
 
     edit_shard(folder, 1, spoil)
     edit_shard(folder, 4, lambda tensors: tensors.update({"mlp2.0.weight": torch.ones(1)}))
-    message = (
-        r"tensors of checkpoint do not fit its config\.json\. 2 missing: vision_model\.embeddings\.class_embedding, "
-        r"vision_model\.encoder\.layers\.0\.attn\.qkv\.bias; 2 unknown: mlp2\.0\.weight, "
-        r"vision_model\.encoder\.layers\.3\.ls1\. Use the checkpoint as it was published"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="tensors of checkpoint") as refusal:
         backbones.vision_from_pretrained(folder)
+    assert str(refusal.value) == (
+        "the tensors of checkpoint do not fit its config.json. Use the checkpoint as it was published, whole and "
+        "unchanged:\n"
+        "  2 missing: vision_model.embeddings.class_embedding, vision_model.encoder.layers.0.attn.qkv.bias\n"
+        "  2 unknown: mlp2.0.weight, vision_model.encoder.layers.3.ls1"
+    )
+
+
+def test_all_missing_tensors_are_listed_however_many(folder) -> None:
+    layers = "vision_model.encoder.layers."
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in tensors if name.startswith(layers) and not name.endswith("1.ls1")]:
+            del tensors[name]
+
+    edit_shard(folder, 1, spoil)
+    with pytest.raises(ValueError, match="  41 missing: ") as refusal:
+        backbones.vision_from_pretrained(folder)
+    parts = ["attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2", "norm1", "norm2"]
+    stems = sorted([f"{part}.{kind}" for part in parts for kind in ("bias", "weight")] + ["ls2"])
+    listed = str(refusal.value).split("  41 missing: ")[1].split(", ")
+    assert sorted(listed) == sorted([f"{layers}{{0,1,2}}.{stem}" for stem in stems] + [f"{layers}{{0,2}}.ls1"])
 
 
 def test_wrong_shapes_are_listed_before_anything_is_read(folder) -> None:
     edit_shard(folder, 4, lambda tensors: tensors.update({"mlp1.3.bias": torch.ones(65)}))
     edit_config(folder, vision_config__num_attention_heads=2)  # fits: heads do not show in shapes
     edit_config(folder, vision_config__intermediate_size=64)
-    with pytest.raises(
-        ValueError, match=r"10 of the wrong shape: mlp1\.3\.bias \(65,\), expected \(64,\), vision_mod"
-    ):
+    with pytest.raises(ValueError, match="tensors of checkpoint") as refusal:
         backbones.vision_from_pretrained(folder)
+    layers = "vision_model.encoder.layers.{0,1,2}.mlp."
+    assert str(refusal.value).endswith(
+        f"unchanged:\n  10 of the wrong shape: mlp1.3.bias (65,), expected (64,), {layers}fc1.bias (128,), expected "
+        f"(64,), {layers}fc1.weight (128, 32), expected (64, 32), {layers}fc2.weight (32, 128), expected (32, 64)"
+    )
 
 
 def test_a_language_model_that_does_not_fit_is_refused(folder) -> None:
@@ -363,7 +383,9 @@ def test_damaged_and_absent_files_are_named(folder, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"checkpoint lacks the file model-00004-of-00004\.safetensors"):
         backbones.vision_from_pretrained(folder)
     save_file({"mlp1.0.weight": torch.ones(128)}, shard)  # not what the index says
-    with pytest.raises(ValueError, match=r"5 missing: mlp1\.0\.bias \(not in model-00004"):
+    with pytest.raises(
+        ValueError, match=r"5 missing: mlp1\.\{0,1,3\}\.bias \(not in model-00004-of-00004\.safetensors\), "
+    ):
         backbones.vision_from_pretrained(folder)
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"mlp1.0.weight": "../outside.safetensors"}}))
