@@ -122,7 +122,7 @@ def test_config_values_are_the_checkpoints_own(published_folders) -> None:
     config = FGSGLConfig(**whole[0], **CLASSES)
     vision, text = config.vision_config, config.text_config
     assert (vision.hidden_size, vision.num_hidden_layers, vision.attention_bias, config.mid_layer) == (32, 3, True, 1)
-    assert (text.model_type, text.hidden_size, text.vocab_size, text.rms_norm_eps) == ("llama", 64, 600, 1e-5)
+    assert (text.model_type, text.hidden_size, text.vocab_size, text.rms_norm_eps) == ("llama", 128, 600, 1e-5)
     assert (text.rope_parameters["rope_theta"], text.rope_parameters["rope_type"]) == (1e6, "dynamic")
     assert "flash_attention_2" not in json.dumps(config.to_dict())  # how somebody else ran it
     for other in whole[1:]:
@@ -308,14 +308,14 @@ def test_all_missing_tensors_are_listed_however_many(folder) -> None:
 
 
 def test_wrong_shapes_are_listed_before_anything_is_read(folder) -> None:
-    edit_shard(folder, 4, lambda tensors: tensors.update({"mlp1.3.bias": torch.ones(65)}))
+    edit_shard(folder, 4, lambda tensors: tensors.update({"mlp1.3.bias": torch.ones(129)}))
     edit_config(folder, vision_config__num_attention_heads=2)  # fits: heads do not show in shapes
     edit_config(folder, vision_config__intermediate_size=64)
     with pytest.raises(ValueError, match="tensors of checkpoint") as refusal:
         backbones.vision_from_pretrained(folder)
     layers = "vision_model.encoder.layers.{0,1,2}.mlp."
     assert str(refusal.value).endswith(
-        f"unchanged:\n  10 of the wrong shape: mlp1.3.bias (65,), expected (64,), {layers}fc1.bias (128,), expected "
+        f"unchanged:\n  10 of the wrong shape: mlp1.3.bias (129,), expected (128,), {layers}fc1.bias (128,), expected "
         f"(64,), {layers}fc1.weight (128, 32), expected (64, 32), {layers}fc2.weight (32, 128), expected (32, 64)"
     )
 
@@ -326,7 +326,8 @@ def test_a_language_model_that_does_not_fit_is_refused(folder) -> None:
         backbones.text_from_pretrained(folder)
     assert "missing" not in str(refusal.value)
     edit_config(folder, llm_config__num_hidden_layers=2)
-    with pytest.raises(ValueError, match=r"2 of the wrong shape: .*wqkv\.weight \(96, 64\), expected \(128, 64\)"):
+    wrong = r"  2 of the wrong shape: .*layers\.\{0,1\}\.attention\.wqkv\.weight \(192, 128\), expected \(256, 128\)$"
+    with pytest.raises(ValueError, match=wrong):
         backbones.text_from_pretrained(folder)
 
 
@@ -505,7 +506,7 @@ def test_only_files_with_wanted_tensors_are_fetched_and_a_branch_becomes_a_commi
     key, refusal, shape = out.splitlines()
     assert key == f"somebody/InternVL2_5-8B {COMMIT} bfloat16 {COMMIT}"
     assert refusal.startswith("cannot get config.json of somebody/InternVL2_5-8B (revision nowhere) from the Hub")
-    assert shape == "(1, 64)"
+    assert shape == "(1, 128)"
     assert len(hub.sent) == len(set(hub.sent))  # nothing is fetched twice
     text = {f"model-0000{i}-of-00004.safetensors" for i in (2, 3)} | {"tokenizer.model", "tokenizer_config.json"}
     assert set(hub.sent) == vision | text
