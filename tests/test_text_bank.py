@@ -55,9 +55,16 @@ def test_another_encoder_revision_or_pooling_has_its_own_table(tmp_path) -> None
 
 
 def test_padding_and_batches_change_nothing() -> None:
-    encoder = tiny.encoder()
-    together = encoder.encode(SENTENCES)
-    for sentence, row in zip(SENTENCES, together, strict=True):
+    """Of five sentences in batches of two the last is alone, and none of them are in the order of their length."""
+    encoder, forwards = tiny.encoder(), []
+    encoder.batch_size = 2
+    encoder.model.register_forward_pre_hook(
+        lambda module, args, kwargs: forwards.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    sentences = ["A person folds both arms over the chest, slowly.", *SENTENCES, "A foot taps."]
+    together = encoder.encode(sentences)
+    assert forwards == [2, 2, 1]
+    for sentence, row in zip(sentences, together, strict=True):
         torch.testing.assert_close(encoder.encode([sentence])[0], row, rtol=1e-5, atol=1e-6)
 
 
