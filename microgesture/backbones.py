@@ -176,7 +176,7 @@ def from_backbone(
     prefix = f"{model_class.base_model_prefix}."
     unused = [*report["unexpected_keys"], *(k for k in report["missing_keys"] if k.removeprefix(prefix) in weights)]
     if unused:
-        raise ValueError(f"{model_class.__name__} has no place for the published {', '.join(sorted(unused)[:8])}")
+        raise ValueError(f"{model_class.__name__} has no place for the published {', '.join(sorted(unused))}")
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from microgesture.published_format import Part
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
-_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,11 @@ class Checkpoint:
         self._refuse({"missing": missing, "of the wrong shape": sorted(misshaped)})
 
     def _refuse(self, faults: Mapping[str, list[str]]) -> None:
-        lines = [
-            f"{len(names)} {fault}: {', '.join(names[:_LISTED])}{', …' if len(names) > _LISTED else ''}"
-            for fault, names in faults.items()
-            if names
-        ]
+        lines = [f"  {len(names)} {fault}: {', '.join(_folded(names))}" for fault, names in faults.items() if names]
         if lines:
             raise ValueError(
-                f"the tensors of {self.name} do not fit its config.json. {'; '.join(lines)}. "
-                "Use the checkpoint as it was published, whole and unchanged"
+                f"the tensors of {self.name} do not fit its config.json. Use the checkpoint as it was published, "
+                "whole and unchanged:\n" + "\n".join(lines)
             )
 
     def fingerprint(self, names: list[str]) -> str:
@@ -181,6 +177,18 @@ class Checkpoint:
                     file.seek(place)
                     digest.update(file.read(4096))
         return digest.hexdigest()[:16]
+
+
+def _folded(names: list[str]) -> list[str]:
+    """Names that differ in the number of their layer only as one: `layers.{0,1,2}.attn.qkv.bias`."""
+    numbers: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        begin, *rest = re.split(r"\.(\d+)\.", name, maxsplit=1)
+        numbers.setdefault((begin, *rest[1:]), []).extend(rest[:1])
+    return [
+        (f".{{{','.join(sorted(found, key=int))}}}." if len(found) > 1 else f".{''.join(found)}.").join(ends)
+        for ends, found in numbers.items()
+    ]
 
 
 def _joined(shapes: list[torch.Size]) -> tuple[int, ...]:

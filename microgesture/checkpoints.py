@@ -6,7 +6,6 @@ its files and their sizes in `complete.json`, so that one damaged afterwards (a 
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -21,17 +20,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from microgesture import disk
+
 logger = logging.getLogger(__name__)
 
 # Names that begin with "_" are left out when the Trainer uploads its output folder.
 UNFINISHED = "_unfinished"
 MANIFEST = "complete.json"
 _WEIGHTS = "model*.safetensors*"  # without them nothing loads a folder; one without config.json may get a default one
-_NO_ROOM = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "your share of the disk (quota) is used up",
-    errno.EFBIG: "a file would be larger than is allowed here",
-}
 
 
 @dataclass(frozen=True)
@@ -278,20 +274,19 @@ def explaining(what: str, output: Path) -> Iterator[None]:
         shutil.rmtree(output / UNFINISHED, ignore_errors=True)  # half-written, and it makes room
         before = last_whole(output)
         kept = f"{before} is whole and unharmed" if before else "there was no checkpoint before it"
+        reason = disk.NO_ROOM.get(number, os.strerror(number))
         raise CheckpointError(
             number,
-            f"{what} could not be written to {output}: {_NO_ROOM.get(number, os.strerror(number))}; {kept}. Make room "
-            "(each checkpoint kept costs as much; see --save_total_limit) and go on with --resume",
+            f"{what} could not be written to {output}: {reason}; {kept}. Make room (each checkpoint kept costs as "
+            "much; see --save_total_limit) and go on with --resume",
         ) from error
 
 
 def _errno(error: Exception, output: Path) -> int | None:
     """The system's number for what went wrong; `None` where it was not the disk."""
-    if isinstance(error, OSError):
-        return error.errno
-    told = re.search(r"os error (\d+)", str(error))  # safetensors
-    if told:
-        return int(told[1])
+    told = disk.error_number(error)
+    if told is not None or isinstance(error, OSError):
+        return told
     try:  # torch says only that a write failed
         with tempfile.TemporaryFile(dir=output) as probe:
             probe.write(bytes(1 << 24))

@@ -49,14 +49,19 @@ def check(environment: Mapping[str, str], words: Sequence[str], typed: Sequence[
             `WORLD_SIZE`, or another number of processes than the recipe's `world_size`. The message has the line
             that works.
     """
-    config, wanted = deepspeed_config(environment, words), _read(words).world_size
+    config, asked = deepspeed_config(environment, words), _read(words)
+    wanted, micro_batches = asked.world_size, asked.gradient_accumulation_steps * (asked.world_size or 1)
     on_cpu = _is_true(environment.get("ACCELERATE_USE_CPU"))
     address, size = environment.get("MASTER_ADDR"), environment.get("WORLD_SIZE", "1")
     if not size.isdecimal() or int(size) < 1:
         raise ValueError(f"WORLD_SIZE is {size!r}; a launcher sets it to the number of processes, 1 or more")
 
     def line(processes: int, **options: str) -> str:
-        return launch_line(typed, processes, config=config, on_cpu=on_cpu, **options)
+        other = []
+        if wanted not in (None, processes):  # as many clips in a step as the recipe's processes see
+            steps = micro_batches // processes
+            other = ["--world_size", str(processes), "--gradient_accumulation_steps", str(steps)]
+        return launch_line([*typed, *other], processes, config=config, on_cpu=on_cpu, **options)
 
     if config is not None and on_cpu:
         raise ValueError(
@@ -78,9 +83,12 @@ def check(environment: Mapping[str, str], words: Sequence[str], typed: Sequence[
             f"or one process alone:\n  env -u MASTER_ADDR {line(1)}"
         )
     if wanted is not None and wanted != int(size):
+        as_now = f"or set --world_size {size}, and the batch sizes so that a step sees as many clips"
+        if micro_batches % int(size) == 0:
+            as_now = f"or with {size}, and as many clips in a step:\n  {line(int(size))}"
         raise ValueError(
             f"the recipe is meant for {wanted} process(es) (world_size: {wanted}), and this start has {size}:\n"
-            f"  {line(wanted)}\nor set --world_size {size}, and the batch sizes so that a step sees as many clips"
+            f"  {line(wanted)}\n{as_now}"
         )
 
 
@@ -152,6 +160,7 @@ def _read(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="train_fgsgl.py", add_help=False, allow_abbrev=False)
     parser.add_argument("--deepspeed")
     parser.add_argument("--world_size", "--world-size", type=int)
+    parser.add_argument("--gradient_accumulation_steps", "--gradient-accumulation-steps", type=int, default=1)
     return parser.parse_known_args(list(words))[0]
 
 

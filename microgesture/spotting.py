@@ -227,7 +227,7 @@ def found_segments(rooms: Any, item: Scored, way: str, limits: dict[str, float])
 
 
 def choose(rooms: Any, recordings: Sequence[Scored], way: str) -> tuple[dict[str, float], dict[str, Any]]:
-    """The limits with the highest segment F1 over whole validation recordings; of equal ones the first that is tried."""
+    """The limits with the highest segment F1 over whole validation recordings; of equals the first tried."""
     levels = np.quantile(np.concatenate([item.background[way] for item in recordings]), np.linspace(0.02, 0.98, STEPS))
     truth = {str(item.recording.path): item.recording.segments for item in recordings}
     best: tuple[float, dict[str, float], dict[str, Any]] | None = None

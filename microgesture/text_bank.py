@@ -17,9 +17,12 @@ from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from microgesture import disk
+
 logger = logging.getLogger(__name__)
 
 TOO_CLOSE = 1 - 1e-4
+_CURE = "What was there is whole and kept: free space and start the same line again, or give another --cache_dir."
 
 
 class SentenceEncoder(Protocol):
@@ -116,10 +119,12 @@ class TextBank:
 
         Raises:
             ValueError: A sentence is empty.
+            disk.NoRoomError: There is no room for the table; the one before it is kept.
         """
         if any(not sentence.strip() for sentence in sentences):
             raise ValueError("an empty sentence cannot be embedded; leave the clip's FG-Text out instead")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with disk.explaining("sentence embeddings", self.path.parent, _CURE):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self.path}.lock"):  # runs side by side embed a sentence once, and lose none
             table = self._read()
             missing = sorted(set(sentences) - set(table))
@@ -139,8 +144,10 @@ class TextBank:
     def _write(self, table: dict[str, torch.Tensor]) -> None:
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         about = {"sentences": json.dumps(list(table), ensure_ascii=False), "encoder": json.dumps(asdict(self.key))}
-        save_file({"embeddings": torch.stack(list(table.values()))}, partial, about)
-        os.replace(partial, self.path)
+        embeddings = torch.stack(list(table.values()))
+        with disk.explaining(f"{embeddings.nbytes / 1e6:,.1f} MB of sentence embeddings", self.path.parent, _CURE):
+            save_file({"embeddings": embeddings}, partial, about)
+            os.replace(partial, self.path)
 
 
 def cosine_summary(embeddings: torch.Tensor) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Checkpoints in the published formats with tiny widths, and what they must compute, written out in plain PyTorch.
 
 The names of tensors, their layout and the fields of config.json are those of OpenGVLab/InternVL2_5-8B (InternLM2) and
-InternVL2_5-1B (Qwen2); widths are tiny and in the real ratios. Nothing here uses the code under test.
+InternVL2_5-1B (Qwen2); widths are tiny and in the ratios of the 8B: tower to language model 1:4, MLPs 4 and 3.5 times
+as wide, 4 query heads to a key-value head. Nothing here uses the code under test.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 D, LAYERS, HEADS, SIDE, PATCH = 32, 3, 4, 56, 14
-D_T, TEXT_LAYERS, TEXT_HEADS, KV_HEADS, HEAD = 64, 2, 8, 2, 8
+D_T, TEXT_LAYERS, TEXT_HEADS, KV_HEADS, HEAD = 128, 2, 8, 2, 16
 FF = 7 * D_T // 2
 VOCABULARY, THETA, EPS = 600, 1e6, 1e-5
 

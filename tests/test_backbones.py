@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 import weakref
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import published_checkpoint as published
 import pytest
 import torch
+from hub_commands import environment
+from hub_server import HubServer, Repo
 from published_folders import FORMATS, MODELS
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import conversion_mapping
 
+import train_fgsgl
 from configuration_fgsgl import FGSGLConfig
 from microgesture import backbones, checkpoint_files
+from microgesture.arguments import parse
 from microgesture.text_bank import TextBank
 from modeling_fgsgl import FGSGLForVideoClassification, FGSGLModel
 
-ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"id2label": {0: "rub", 1: "touch"}, "category_texts": ["A person rubs a hand.", "A person touches a hand."]}
 SENTENCES = ["The hand touches the neck, going up.", "A foot taps.", "The left hand rubs the right hand, going down."]
 
@@ -122,7 +124,7 @@ def test_config_values_are_the_checkpoints_own(published_folders) -> None:
     config = FGSGLConfig(**whole[0], **CLASSES)
     vision, text = config.vision_config, config.text_config
     assert (vision.hidden_size, vision.num_hidden_layers, vision.attention_bias, config.mid_layer) == (32, 3, True, 1)
-    assert (text.model_type, text.hidden_size, text.vocab_size, text.rms_norm_eps) == ("llama", 64, 600, 1e-5)
+    assert (text.model_type, text.hidden_size, text.vocab_size, text.rms_norm_eps) == ("llama", 128, 600, 1e-5)
     assert (text.rope_parameters["rope_theta"], text.rope_parameters["rope_type"]) == (1e6, "dynamic")
     assert "flash_attention_2" not in json.dumps(config.to_dict())  # how somebody else ran it
     for other in whole[1:]:
@@ -281,23 +283,43 @@ def test_missing_unknown_and_misshaped_tensors_are_listed(folder) -> None:
 
     edit_shard(folder, 1, spoil)
     edit_shard(folder, 4, lambda tensors: tensors.update({"mlp2.0.weight": torch.ones(1)}))
-    message = (
-        r"tensors of checkpoint do not fit its config\.json\. 2 missing: vision_model\.embeddings\.class_embedding, "
-        r"vision_model\.encoder\.layers\.0\.attn\.qkv\.bias; 2 unknown: mlp2\.0\.weight, "
-        r"vision_model\.encoder\.layers\.3\.ls1\. Use the checkpoint as it was published"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="tensors of checkpoint") as refusal:
         backbones.vision_from_pretrained(folder)
+    assert str(refusal.value) == (
+        "the tensors of checkpoint do not fit its config.json. Use the checkpoint as it was published, whole and "
+        "unchanged:\n"
+        "  2 missing: vision_model.embeddings.class_embedding, vision_model.encoder.layers.0.attn.qkv.bias\n"
+        "  2 unknown: mlp2.0.weight, vision_model.encoder.layers.3.ls1"
+    )
+
+
+def test_all_missing_tensors_are_listed_however_many(folder) -> None:
+    layers = "vision_model.encoder.layers."
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in tensors if name.startswith(layers) and not name.endswith("1.ls1")]:
+            del tensors[name]
+
+    edit_shard(folder, 1, spoil)
+    with pytest.raises(ValueError, match="  41 missing: ") as refusal:
+        backbones.vision_from_pretrained(folder)
+    parts = ["attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2", "norm1", "norm2"]
+    stems = sorted([f"{part}.{kind}" for part in parts for kind in ("bias", "weight")] + ["ls2"])
+    listed = str(refusal.value).split("  41 missing: ")[1].split(", ")
+    assert sorted(listed) == sorted([f"{layers}{{0,1,2}}.{stem}" for stem in stems] + [f"{layers}{{0,2}}.ls1"])
 
 
 def test_wrong_shapes_are_listed_before_anything_is_read(folder) -> None:
-    edit_shard(folder, 4, lambda tensors: tensors.update({"mlp1.3.bias": torch.ones(65)}))
+    edit_shard(folder, 4, lambda tensors: tensors.update({"mlp1.3.bias": torch.ones(129)}))
     edit_config(folder, vision_config__num_attention_heads=2)  # fits: heads do not show in shapes
     edit_config(folder, vision_config__intermediate_size=64)
-    with pytest.raises(
-        ValueError, match=r"10 of the wrong shape: mlp1\.3\.bias \(65,\), expected \(64,\), vision_mod"
-    ):
+    with pytest.raises(ValueError, match="tensors of checkpoint") as refusal:
         backbones.vision_from_pretrained(folder)
+    layers = "vision_model.encoder.layers.{0,1,2}.mlp."
+    assert str(refusal.value).endswith(
+        f"unchanged:\n  10 of the wrong shape: mlp1.3.bias (129,), expected (128,), {layers}fc1.bias (128,), expected "
+        f"(64,), {layers}fc1.weight (128, 32), expected (64, 32), {layers}fc2.weight (32, 128), expected (32, 64)"
+    )
 
 
 def test_a_language_model_that_does_not_fit_is_refused(folder) -> None:
@@ -306,7 +328,8 @@ def test_a_language_model_that_does_not_fit_is_refused(folder) -> None:
         backbones.text_from_pretrained(folder)
     assert "missing" not in str(refusal.value)
     edit_config(folder, llm_config__num_hidden_layers=2)
-    with pytest.raises(ValueError, match=r"2 of the wrong shape: .*wqkv\.weight \(96, 64\), expected \(128, 64\)"):
+    wrong = r"  2 of the wrong shape: .*layers\.\{0,1\}\.attention\.wqkv\.weight \(192, 128\), expected \(256, 128\)$"
+    with pytest.raises(ValueError, match=wrong):
         backbones.text_from_pretrained(folder)
 
 
@@ -363,7 +386,9 @@ def test_damaged_and_absent_files_are_named(folder, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"checkpoint lacks the file model-00004-of-00004\.safetensors"):
         backbones.vision_from_pretrained(folder)
     save_file({"mlp1.0.weight": torch.ones(128)}, shard)  # not what the index says
-    with pytest.raises(ValueError, match=r"5 missing: mlp1\.0\.bias \(not in model-00004"):
+    with pytest.raises(
+        ValueError, match=r"5 missing: mlp1\.\{0,1,3\}\.bias \(not in model-00004-of-00004\.safetensors\), "
+    ):
         backbones.vision_from_pretrained(folder)
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"mlp1.0.weight": "../outside.safetensors"}}))
@@ -395,14 +420,18 @@ def test_a_checkpoint_without_a_readable_tokenizer_is_refused_before_its_weights
 
 # ---- on the Hub ---------------------------------------------------------------------------------------------------
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-ON_THE_HUB = """
+NAME = "somebody/InternVL2_5-8B"
+COMMIT, LATER = "0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef"
+SHARDS = [f"model-0000{i}-of-00004.safetensors" for i in (1, 2, 3, 4)]
+VISION = {"config.json", "model.safetensors.index.json", SHARDS[0], SHARDS[3]}
+TEXT = {"tokenizer.model", "tokenizer_config.json", SHARDS[1], SHARDS[2]}
+ON_THE_HUB = f"""
 import torch
 from microgesture import backbones
 from modeling_fgsgl import FGSGLForVideoClassification
 torch.manual_seed(0)
-name = "somebody/InternVL2_5-8B"
-model = backbones.from_backbone(FGSGLForVideoClassification, name, id2label={0: "rub"}, category_texts=["A rub."])
+name, classes = "{NAME}", dict(id2label={{0: "rub"}}, category_texts=["A rub."])
+backbones.from_backbone(FGSGLForVideoClassification, name, **classes)
 print("vision", flush=True)
 input()
 key = backbones.text_key(name)
@@ -413,83 +442,100 @@ except FileNotFoundError as error:
     print(error)
 encoder = backbones.text_encoder(name)
 print(tuple(encoder.encode(["A foot taps."]).shape))
+backbones.from_backbone(FGSGLForVideoClassification, name, revision="later", **classes)
+backbones.text_encoder(name, "later")
 """
 
 
-class Hub(ThreadingHTTPServer):
-    """As much of the Hub as a download needs; one repository, whose branch main is COMMIT."""
+@dataclass(frozen=True)
+class Fetched:
+    """What a process fetched that had an empty cache."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Download)
-        self.folder, self.sent = folder, []
+    server: HubServer
+    folders: dict[str, Path]
+    home: Path
+    before_text: set[str]
+    said: list[str]
 
 
-class Download(BaseHTTPRequestHandler):
-    server: Hub
+def files_sent(server: HubServer, commit: str) -> list[str]:
+    """The files of a commit that were downloaded, by whichever name it was asked for."""
+    repo = server.repos[f"models/{NAME}"]
+    asked = [line.split("/")[-2:] for line in server.requests if line.startswith(f"GET /{NAME}/resolve/")]
+    return [
+        file
+        for revision, file in asked
+        if repo.branches.get(revision, revision) == commit and file in repo.commits[commit]
+    ]
 
-    def do_HEAD(self) -> None:
-        self.respond()
 
-    def do_GET(self) -> None:
-        path = self.respond()
-        if path is not None:
-            self.server.sent.append(path.name)
-            self.wfile.write(path.read_bytes())
-
-    def respond(self) -> Path | None:
-        _, owner, repository, verb, revision, name = [*self.path.split("/"), *[""] * 5][:6]
-        path = self.server.folder / name
-        known = (owner, repository, verb) == ("somebody", "InternVL2_5-8B", "resolve") and revision in ("main", COMMIT)
-        found = known and path.is_file()
-        self.send_response(200 if found else 404)
-        if found:
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{path.name}-{path.stat().st_size}"')
-            self.send_header("Content-Length", str(path.stat().st_size))
-        else:
-            self.send_header("X-Error-Code", "EntryNotFound" if known else "RevisionNotFound")
-            self.send_header("Content-Length", "0")
-        self.end_headers()
-        return path if found else None
-
-    def log_message(self, *_) -> None:
-        pass
+@pytest.fixture(scope="module")
+def fetched(published_folders, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
+    """One repository with two commits of different weights; its branch `main` is the first, `later` the second."""
+    home, server = tmp_path_factory.mktemp("hub"), HubServer()
+    folders = {COMMIT: published_folders["internlm2", "original"], LATER: home / "later"}
+    published.write_original(folders[LATER], "internlm2", seed=1)
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        shutil.copy(folders[COMMIT] / name, folders[LATER])
+    commits = {commit: {p.name: p.read_bytes() for p in folder.iterdir()} for commit, folder in folders.items()}
+    server.repos[f"models/{NAME}"] = Repo(False, commits, {"main": COMMIT, "later": LATER})
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_THE_HUB], env=environment(server, home, token=None), cwd=home, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == "vision\n", process.stderr.read()[-2000:]
+    before_text = set(files_sent(server, COMMIT))
+    out, errors = process.communicate("\n", timeout=120)
+    assert process.returncode == 0, errors[-2000:]
+    yield Fetched(server, folders, home, before_text, out.splitlines())
+    server.close()
 
 
 @pytest.fixture
-def hub(published_folders):
-    server = Hub(published_folders["internlm2", "original"])
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def hub_cache(fetched, monkeypatch) -> None:
+    """Without a network the cache is enough."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(fetched.home / "hf" / "hub"))
 
 
-def test_only_files_with_wanted_tensors_are_fetched_and_a_branch_becomes_a_commit(hub, tmp_path, monkeypatch) -> None:
-    environment = os.environ | {
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", ON_THE_HUB], env=environment, cwd=tmp_path, text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout.readline() == "vision\n", process.stderr.read()[-2000:]
-    vision = {"config.json", "model.safetensors.index.json", "model-00001-of-00004.safetensors",
-              "model-00004-of-00004.safetensors"}  # fmt: skip
-    assert set(hub.sent) == vision
-    out, errors = process.communicate("\n", timeout=120)
-    assert process.returncode == 0, errors[-2000:]
-    key, refusal, shape = out.splitlines()
-    assert key == f"somebody/InternVL2_5-8B {COMMIT} bfloat16 {COMMIT}"
-    assert refusal.startswith("cannot get config.json of somebody/InternVL2_5-8B (revision nowhere) from the Hub")
-    assert shape == "(1, 64)"
-    assert len(hub.sent) == len(set(hub.sent))  # nothing is fetched twice
-    text = {f"model-0000{i}-of-00004.safetensors" for i in (2, 3)} | {"tokenizer.model", "tokenizer_config.json"}
-    assert set(hub.sent) == vision | text
-    # Without a network the cache is enough, by branch and by commit.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert backbones.resolve_revision("somebody/InternVL2_5-8B") == COMMIT
-    offline = backbones.vision_from_pretrained("somebody/InternVL2_5-8B", COMMIT)
-    local = backbones.vision_from_pretrained(hub.folder)
+def test_only_files_with_wanted_tensors_are_fetched_and_a_branch_becomes_a_commit(fetched, hub_cache) -> None:
+    assert fetched.before_text == VISION
+    key, refusal, shape = fetched.said
+    assert key == f"{NAME} {COMMIT} bfloat16 {COMMIT}"
+    assert refusal.startswith(f"cannot get config.json of {NAME} (revision nowhere) from the Hub")
+    assert shape == "(1, 128)"
+    assert sorted(files_sent(fetched.server, COMMIT)) == sorted(VISION | TEXT)  # nothing is fetched twice
+    assert sorted(file for file in files_sent(fetched.server, LATER) if file in SHARDS) == SHARDS
+    assert backbones.resolve_revision(NAME) == COMMIT
+    offline = backbones.vision_from_pretrained(NAME, COMMIT)
+    local = backbones.vision_from_pretrained(fetched.folders[COMMIT])
     assert all(torch.equal(offline[name], tensor) for name, tensor in local.items())
+
+
+@pytest.mark.parametrize("revision", ["later", LATER])
+def test_a_revision_is_what_the_network_and_the_sentences_come_from(fetched, hub_cache, revision: str) -> None:
+    found = backbones.from_backbone(FGSGLModel, NAME, revision=revision, **CLASSES).state_dict()
+    others = backbones.from_backbone(FGSGLModel, NAME, **CLASSES).state_dict()
+    for name, tensor in backbones.vision_from_pretrained(fetched.folders[LATER]).items():
+        assert torch.equal(found[name], tensor)
+        assert not torch.equal(others[name], tensor)
+    assert backbones.text_key(NAME, revision).revision == LATER
+    rows = backbones.text_encoder(NAME, revision).encode(SENTENCES)
+    assert torch.equal(rows, backbones.text_encoder(fetched.folders[LATER]).encode(SENTENCES))
+    assert not torch.equal(rows, backbones.text_encoder(NAME).encode(SENTENCES))
+
+
+def test_a_run_starts_from_its_backbone_revision(fetched, hub_cache, tiny_arguments) -> None:
+    recipe = Path(tiny_arguments[0])
+    lines = recipe.read_text().splitlines(keepends=True)
+    recipe.write_text("".join(line for line in lines if not line.startswith("vision_config")))
+    argv = [*tiny_arguments, "--backbone", NAME, "--backbone_revision", "later"]
+    trainer, about = train_fgsgl.build_trainer(*parse(argv)[:3])
+    found = trainer.model.fgsgl.state_dict()
+    for name, tensor in backbones.vision_from_pretrained(fetched.folders[LATER]).items():
+        assert torch.equal(found[name], tensor), name
+    assert (about["text_encoder"]["name"], about["text_encoder"]["revision"]) == (NAME, LATER)
+    categories = [f"A person moves one hand, going {d}." for d in ("up", "down", "left", "right")]
+    expected = backbones.text_encoder(fetched.folders[LATER]).encode(categories)
+    # bfloat16 rounds differently in another batch; two sentences lie further apart.
+    torch.testing.assert_close(found["class_text_proj.prototypes"], expected, rtol=0, atol=0.02)
+    assert (backbones.text_encoder(NAME).encode(categories) - expected).abs().max() > 0.1

@@ -125,6 +125,10 @@ def test_the_card_of_a_run(published) -> None:
     assert results["accuracy"].metric_name == f"top-1 ({figures['correct']} of 8 clips)"
     assert results["f1"].metric_value == figures["macro_f1"]
     assert {result.dataset_split for result in results.values()} == {"validation"}
+    assert {result.dataset_type for result in results.values()} == {record["dataset"]} == {"tiny"}
+    assert {result.dataset_name for result in results.values()} == {"tiny, version 1"}
+    assert ", trained on tiny" in text
+    assert "Data set `tiny`, version `1`; commit " in text
     assert 'AutoModel.from_pretrained("me/tiny", trust_remote_code=True)' in text
     assert "THIS_REPOSITORY" not in text
     settings = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])

@@ -392,3 +392,21 @@ def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_is_unharmed(refe
     assert [path.name for path in out.iterdir()] == ["checkpoint-4"]
     assert finish(start(argv)) == 0
     run.is_equalled_by(argv)
+
+
+def test_a_disk_without_room_for_the_frames_is_one_clear_error_and_the_same_line_goes_on(reference, tmp_path) -> None:
+    """The text bank still fits; a clip of the varied training set, 12 frames of 32 x 32 (36,864 bytes), does not."""
+    run, out, said, cache = reference("full"), tmp_path / "out", tmp_path / "said.txt", tmp_path / "cache"
+    argv = [*run.elsewhere(out), "--cache_dir", str(cache)]
+    assert finish(start(argv, largest_file=20_000, messages=str(said))) == 1
+    error = said.read_text().strip().splitlines()[-1]
+    assert f"frames of clips could not be written to {cache}/frames: a file would be larger than is allowed" in error
+    assert error.endswith(
+        "What is there already is whole and kept: free space and start the same line again, or give another "
+        "--cache_dir, or train with --cache_form jpeg, a twentieth of raw frames. "
+        "24 clips were left; as raw they take at most 0.9 MB."
+    )
+    assert "DataLoader worker" not in said.read_text()
+    assert {path.parent.name for path in (cache / "frames").rglob("*") if path.is_file()} <= {"frames", "digests"}
+    assert finish(start(argv)) == 0
+    run.is_equalled_by(argv)

@@ -17,7 +17,7 @@ from test_trainer import ROOT, free_port, record
 from torch.utils import cpp_extension
 
 import train_fgsgl
-from microgesture import launch
+from microgesture import arguments, launch
 
 CPU = {"ACCELERATE_USE_CPU": "true"}
 ELSEWHERE = {"MASTER_ADDR": "10.0.0.1"}
@@ -90,6 +90,46 @@ def test_another_number_of_processes_than_the_recipes() -> None:
     text = refusal({"WORLD_SIZE": "8"}, ["--world_size", "2", "--deepspeed", "ds.json"])
     assert "accelerate launch --use_deepspeed --deepspeed_config_file ds.json --num_processes 2 train_f" in text
     assert "WORLD_SIZE is 'many'" in refusal({"WORLD_SIZE": "many"}, [])
+
+
+@pytest.mark.parametrize("recipe", ["smg", "imigue"])
+@pytest.mark.parametrize(
+    ("environment", "more", "begin"),
+    [
+        ({}, "--world_size 1 --gradient_accumulation_steps 8", "accelerate launch --num_processes 1"),
+        (
+            {"WORLD_SIZE": "4"},
+            "--world_size 4 --gradient_accumulation_steps 2",
+            "accelerate launch --multi_gpu --num_processes 4",
+        ),
+        (
+            ELSEWHERE,
+            "--world_size 1 --gradient_accumulation_steps 8",
+            "env -u MASTER_ADDR accelerate launch --num_processes 1",
+        ),
+    ],
+)
+def test_the_line_for_as_many_processes_as_there_are_keeps_the_clips_of_a_step(
+    environment, more: str, begin: str, recipe: str
+) -> None:
+    typed = [str(ROOT / "recipes" / f"{recipe}.yaml"), "--seed", "1"]
+    words, _ = arguments.command_words(typed)
+    with pytest.raises(ValueError, match=r"WORLD_SIZE is not|meant for 2 process") as error:
+        launch.check(environment, words, typed)
+    line = str(error.value).splitlines()[-1].strip()
+    assert line == f"{begin} train_fgsgl.py {shlex.join(typed)} {more}"
+    argv = shlex.split(line)[shlex.split(line).index("train_fgsgl.py") + 1 :]
+    launch.check({"WORLD_SIZE": environment.get("WORLD_SIZE", "1")}, arguments.command_words(argv)[0], argv)
+    # bf16 on GPUs is what the recipes say, and this machine may have none.
+    training = arguments.parse([*argv, "--use_cpu", "true"])[2]
+    clips = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    assert clips * training.recipe_world_size == 64
+    assert training.seed == 1
+
+
+def test_where_accumulation_does_not_divide_evenly_no_line_is_promised() -> None:
+    text = refusal({"WORLD_SIZE": "3"}, ["--world_size", "2", "--gradient_accumulation_steps", "4"])
+    assert text.endswith("\nor set --world_size 3, and the batch sizes so that a step sees as many clips")
 
 
 def test_a_lock_file_that_deepspeed_would_wait_for_for_ever(tmp_path, monkeypatch) -> None:

@@ -14,7 +14,7 @@ from test_trainer import StopAt, build, train, weights
 from torch.utils.data import DataLoader
 
 from microgesture import semantics, tiny
-from microgesture.data import load, synthetic
+from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, clip_sentences, collate, flipped_clips
 from microgesture.data.clips import ClassInfo, DatasetInfo
 from microgesture.data.fg_text import ATTRIBUTES, FGText
@@ -232,6 +232,19 @@ def test_workers_that_live_on_draw_what_this_process_draws(mirroring) -> None:
         assert set(a) == {"pixel_values", "labels", "sentence_ids", "clip_ids", "augmentation", "flipped"}
         assert all(torch.equal(value, b[name]) for name, value in a.items())
     assert not torch.equal(here[0]["augmentation"], here[4]["augmentation"])  # the same clips one epoch later
+
+
+def test_jpeg_degradation_stores_training_clips_as_jpeg_and_no_others(tiny_arguments) -> None:
+    pytest.importorskip("PIL")
+    plain, degraded = (build([*tiny_arguments, "--jpeg_degradation", value]) for value in ("false", "true"))
+    for epoch, index in ((0, 0), (0, 5), (1, 5)):
+        degraded.train_dataset.set_epoch(epoch)
+        frames = plain.train_dataset[index]["pixel_values"]
+        found = degraded.train_dataset[index]["pixel_values"]
+        qualities = augment.draw_qualities(degraded.args.seed, epoch, index, len(frames))
+        assert torch.equal(found, augment.degrade(frames, qualities))
+        assert not torch.equal(found, frames)
+    assert torch.equal(degraded.eval_dataset[0]["pixel_values"], plain.eval_dataset[0]["pixel_values"])
 
 
 def test_resuming_in_the_middle_of_an_augmented_epoch_equals_never_stopping(mirroring, tmp_path) -> None:

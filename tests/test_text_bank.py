@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from full_disk import largest_file
 
 from microgesture import tiny
 from microgesture.data.fg_text import ATTRIBUTES, VOCABULARY, FGText
+from microgesture.disk import NoRoomError
 from microgesture.text_bank import EncoderKey, LanguageModelEncoder, TextBank, cosine_summary, refuse_twins
 
 SENTENCES = ["The left hand touches the neck.", "The right hand touches the neck.", "Both arms fold over the chest."]
@@ -53,9 +55,16 @@ def test_another_encoder_revision_or_pooling_has_its_own_table(tmp_path) -> None
 
 
 def test_padding_and_batches_change_nothing() -> None:
-    encoder = tiny.encoder()
-    together = encoder.encode(SENTENCES)
-    for sentence, row in zip(SENTENCES, together, strict=True):
+    """Of five sentences in batches of two the last is alone, and none of them are in the order of their length."""
+    encoder, forwards = tiny.encoder(), []
+    encoder.batch_size = 2
+    encoder.model.register_forward_pre_hook(
+        lambda module, args, kwargs: forwards.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    sentences = ["A person folds both arms over the chest, slowly.", *SENTENCES, "A foot taps."]
+    together = encoder.encode(sentences)
+    assert forwards == [2, 2, 1]
+    for sentence, row in zip(sentences, together, strict=True):
         torch.testing.assert_close(encoder.encode([sentence])[0], row, rtol=1e-5, atol=1e-6)
 
 
@@ -115,6 +124,22 @@ def test_a_kill_while_writing_leaves_the_old_table(tmp_path, monkeypatch) -> Non
     monkeypatch.undo()
     second = Counting()
     assert torch.equal(bank(tmp_path, second).embed(SENTENCES[:2]), kept)
+    assert second.embedded == []
+
+
+def test_no_room_is_one_error_and_the_table_before_it_is_kept(tmp_path) -> None:
+    table, many = bank(tmp_path, Counting()), [f"The head turns {n} times." for n in range(2000)]
+    kept = table.embed(SENTENCES)
+    with largest_file(500_000), pytest.raises(NoRoomError) as error:
+        table.fill(many)
+    assert str(error.value) == (
+        f"[Errno 27] 1.0 MB of sentence embeddings could not be written to {tmp_path}: a file would be larger than is "
+        "allowed here. What was there is whole and kept: free space and start the same line again, or give another "
+        "--cache_dir."
+    )
+    assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".lock"}
+    second = Counting()
+    assert torch.equal(bank(tmp_path, second).embed(SENTENCES), kept)
     assert second.embedded == []
 
 

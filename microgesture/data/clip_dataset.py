@@ -129,6 +129,7 @@ def fill_cache(cache: Any, splits: list[ClipDataset], quiet: bool = False) -> No
 
     Raises:
         ValueError: A clip cannot be read; the first ones are named.
+        microgesture.disk.NoRoomError: There is no room for the frames.
     """
     failures = cache.fill(
         [row for split in splits for row in split.requests()], workers=os.cpu_count() or 1, disable=quiet

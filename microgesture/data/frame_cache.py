@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -26,6 +27,8 @@ import torch
 from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+from microgesture import disk
 
 try:
     import av
@@ -43,6 +46,7 @@ CODECS = {
     "jpeg": ("mjpeg", "yuvj444p", {"qmin": "2", "qmax": "2"}),
 }
 FORMS = ("raw", *CODECS)
+_SPACE = {"raw": 1.0, "lossless": 1 / 3, "jpeg": 1 / 20}  # of the pixels' own bytes, about
 
 _MAGIC = b"FGSGL-FRAMES-1\n\0"
 _SETTLED = 2.0  # seconds: a younger file may still change without a new time stamp
@@ -84,7 +88,8 @@ class FrameCache:
         self.form = form
         self.shape = (processor.num_frames, 3, processor.size, processor.size)  # (T, 3, S, S)
         self._digests: dict[str, str] = {}
-        (self.directory / "digests").mkdir(parents=True, exist_ok=True)
+        with self._explaining():
+            (self.directory / "digests").mkdir(parents=True, exist_ok=True)
 
     def get(
         self, video: Any, start: float | None = None, end: float | None = None, mirrored: bool = False
@@ -102,7 +107,12 @@ class FrameCache:
 
         Raises:
             ValueError: The video cannot be read (`VideoError`); nothing is stored.
+            disk.NoRoomError: There is no room for the entry.
         """
+        with self._explaining():
+            return self._get(video, start, end, mirrored)
+
+    def _get(self, video: Any, start: float | None, end: float | None, mirrored: bool) -> torch.Tensor:
         path = self.path(video, start, end, mirrored)
         frames = self._read(path)
         if frames is not None:
@@ -127,15 +137,19 @@ class FrameCache:
 
         Returns:
             Place and message of each clip whose video cannot be read.
+
+        Raises:
+            disk.NoRoomError: There is no room for the entries; it says how much the clips that are left take.
         """
         rows = _Filling(self, [Clip(*clip) for clip in clips])
         loader = DataLoader(rows, batch_size=None, num_workers=workers)
-        with FileLock(self.directory / "filling.lock"):  # runs side by side decode a clip once
-            failures = [
-                (place, message)
-                for place, message in enumerate(tqdm(loader, desc="decoding clips", unit="clip", disable=disable))
-                if message
-            ]
+        failures = []
+        with self._explaining(), FileLock(self.directory / "filling.lock"):  # runs side by side decode a clip once
+            for place, fault in enumerate(tqdm(loader, desc="decoding clips", unit="clip", disable=disable)):
+                if isinstance(fault, disk.NoRoomError):
+                    raise disk.NoRoomError(fault.errno, f"{fault.strerror} {self._still_needed(len(rows) - place)}")
+                if fault:
+                    failures.append((place, fault))
         if failures:
             logger.warning("%d of %d clips cannot be read, the first: %s", len(failures), len(rows), failures[0][1])
         return failures
@@ -146,6 +160,18 @@ class FrameCache:
         identity = (CACHE_VERSION, self._digest(video), *span, bool(mirrored), self.processor.sampling_key)
         key = hashlib.sha256(repr(identity).encode()).hexdigest()
         return self.directory / key[:2] / f"{key}.{self.form}"
+
+    def _explaining(self) -> AbstractContextManager[None]:
+        smaller = "" if self.form == "jpeg" else ", or train with --cache_form jpeg, a twentieth of raw frames"
+        cure = (
+            "What is there already is whole and kept: free space and start the same line again, or give another "
+            f"--cache_dir{smaller}."
+        )
+        return disk.explaining("the frames of clips", self.directory, cure)
+
+    def _still_needed(self, clips: int) -> str:
+        size, known = math.prod(self.shape) * _SPACE[self.form] / 1e6, "at most" if self.form == "raw" else "about"
+        return f"{clips} clips were left; as {self.form} they take {known} {size * clips:,.1f} MB."
 
     def _digest(self, video: Any) -> str:
         if isinstance(video, bytes | bytearray):
@@ -191,13 +217,19 @@ class FrameCache:
         path.parent.mkdir(exist_ok=True)
         with _replacing(path) as file:
             if self.form == "raw":
-                np.lib.format.write_array(file, frames.numpy(), version=(1, 0), allow_pickle=False)
+                # Not `write_array`: it writes by `ndarray.tofile`, whose error does not say that the disk is full.
+                array = np.ascontiguousarray(frames.numpy())
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+                file.write(array.data)
             else:
                 _write_coded(file, frames, self.form)
 
 
-class _Filling(Dataset[str]):
-    """Item i makes sure that clip i is in the cache; its value is the error message, or empty."""
+class _Filling(Dataset[str | disk.NoRoomError]):
+    """Item i makes sure that clip i is in the cache; its value is what is wrong with the video, or empty.
+
+    A lack of room is given back, not raised: a worker's traceback would be all that a loader makes of it.
+    """
 
     def __init__(self, cache: FrameCache, clips: list[Clip]) -> None:
         self.cache = cache
@@ -206,11 +238,13 @@ class _Filling(Dataset[str]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, place: int) -> str:
+    def __getitem__(self, place: int) -> str | disk.NoRoomError:
         try:
             self.cache.get(*self.clips[place])
         except ValueError as error:
             return str(error)
+        except disk.NoRoomError as error:
+            return error
         return ""
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import largest_file
 from object_arrays import write_npy, write_npz
 
 from microgesture.data import frame_cache
 from microgesture.data.frame_cache import FORMS, Clip, FrameCache
+from microgesture.disk import NoRoomError
 
 T, S = 4, 32
 
@@ -196,6 +198,31 @@ def test_fill_reports_what_cannot_be_read(tmp_path, video, workers, capsys):
     for clip in (clips[0], clips[1], clips[3]):
         cache.get(*clip)
     assert cache.processor.calls == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("form", FORMS)
+def test_no_room_is_one_error_and_what_is_there_stays_whole(tmp_path, video, form, workers):
+    cache = FrameCache(tmp_path / "cache", FakeProcessor(), form)
+    clips = [(video, second, None) for second in (0.0, 0.5, 1.0, 1.5)]
+    cache.fill(clips[:2], disable=True)
+    there = {path: path.read_bytes() for path in cache.directory.rglob(f"*.{form}")}
+    with largest_file(min(len(data) for data in there.values()) // 2), pytest.raises(NoRoomError) as error:
+        cache.fill(clips, workers=workers, disable=True)
+    text = str(error.value)
+    assert text.startswith(
+        f"[Errno 27] the frames of clips could not be written to {cache.directory}: a file would be larger than is "
+        "allowed here. What is there already is whole and kept: free space and start the same line again, or give "
+        "another --cache_dir"
+    )
+    assert ("--cache_form jpeg" in text) == (form != "jpeg")
+    # 4 x 3 x 32 x 32 bytes each: 0.012 MB, too little to show in one decimal.
+    assert text.endswith(f"2 clips were left; as {form} they take {'at most' if form == 'raw' else 'about'} 0.0 MB.")
+    assert {path: path.read_bytes() for path in cache.directory.rglob("*") if path.suffix == f".{form}"} == there
+    assert list(cache.directory.rglob(".writing-*")) == []
+    cache.processor.calls.clear()
+    assert cache.fill(clips, disable=True) == []
+    assert [start for _, start, *_ in cache.processor.calls] == [1.0, 1.5]
 
 
 def test_runs_side_by_side_decode_a_clip_once(tmp_path):
