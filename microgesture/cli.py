@@ -149,12 +149,16 @@ def fit_spotting(args: argparse.Namespace) -> None:
     import torch
 
     import spotting_fgsgl
-    from microgesture import checkpoints, spotting
+    from microgesture import checkpoints, disk, spotting
     from microgesture.data.clips import write_text
 
     pipe = load_pipeline(args.checkpoint, torch.device(args.device))
     result = spotting.fit(pipe, spotting_fgsgl, args.recordings, print)
-    with checkpoints.publishing(args.checkpoint) as folder:  # the weights that were trained are not written over
+    cure = "It is as it was before. Make room, then start the same line again."
+    with (
+        disk.explaining("the fitted checkpoint", args.checkpoint, cure),
+        checkpoints.publishing(args.checkpoint) as folder,  # the weights that were trained are not written over
+    ):
         pipe.model.save_pretrained(folder)
         write_text(folder / spotting.FILE, json.dumps(result, indent=1) + "\n")
     print(spotting.report(result))
