@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 
 import pytest
 import torch
+from conftest import ROOT, TINY_VISION
 from test_trainer import build, logged, micro_batches, output, record, train, weights
 
 from microgesture import arguments, text_encoders
+from microgesture.ablation.plan import read_plan
+from microgesture.arguments import ModelArguments
 from microgesture.data.fg_text import SENTENCES
 from microgesture.losses.attributes import attribute_nce
 from microgesture.text_encoders import SLOT_SIZES
@@ -71,6 +75,22 @@ def test_rows_are_paired_by_first_weights_and_by_the_order_of_clips(tiny_argumen
     assert orders[0] == orders[1]
     assert orders[0][:6] != orders[0][6:]  # another order in the second epoch
     assert all(torch.equal(value, starts[1][name]) for name, value in starts[0].items())
+
+
+@pytest.mark.slow
+def test_rows_with_another_network_start_from_the_same_weights_but_one(tiny_arguments) -> None:
+    """The other rows change data, text or loss: the test above."""
+    deep = ["--vision_config", json.dumps(TINY_VISION | {"num_hidden_layers": 4})]
+    full, unlike, of_network = build([*tiny_arguments, *deep]).model.state_dict(), set(), set(vars(ModelArguments()))
+    for row in read_plan(ROOT / "recipes" / "ablation_synthetic.yaml").rows.values():
+        if not of_network & set(row.fields):
+            continue
+        options = [word for name, value in row.fields.items() for word in (f"--{name}", str(value))]
+        start = build([*tiny_arguments, *deep, *options]).model.state_dict()
+        shared = [key for key in full if key in start and full[key].shape == start[key].shape]
+        assert len(shared) > len(full) / 2
+        unlike |= {row.name} if any(not torch.equal(full[key], start[key]) for key in shared) else set()
+    assert unlike == {"temporal_pooling_mean"}
 
 
 def test_paraphrases_word_every_sentence_of_a_step_alike(tiny_arguments) -> None:
