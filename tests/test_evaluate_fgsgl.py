@@ -18,9 +18,10 @@ import evaluate_fgsgl
 import train_fgsgl
 from microgesture import cli
 from microgesture.data import load
-from microgesture.data.clip_dataset import ClipDataset, clip_sentences
+from microgesture.data.clip_dataset import NO_LABEL, ClipDataset, clip_sentences
 from microgesture.data.clips import DatasetInfo
 from microgesture.evaluation.calibration import fit_temperature
+from microgesture.evaluation.challenge_files import FORMS, read_submission
 from microgesture.evaluation.score_file import Scores, score_path
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
@@ -134,6 +135,30 @@ def test_comparing_checkpoints_and_handing_in(trained, tiny_dataset, tmp_path, c
     assert "ignores that clips of one person are not independent" in printed
     with pytest.raises(ValueError, match=r"'clips/000\.mp4' is not named like 0054_0"):
         run(trained, tiny_dataset, tmp_path / "cache", "--challenge", "submission")
+
+
+@pytest.mark.parametrize("form", ["submission", "id_target"])
+def test_handing_in_a_split_whose_labels_are_withheld(trained, tiny_dataset, tmp_path, form, capsys) -> None:
+    withheld = tmp_path / "withheld"
+    shutil.copytree(tiny_dataset, withheld, ignore=shutil.ignore_patterns("train", "validation"))
+    table = withheld / "test" / "metadata.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"label": None, "clip": f"0054_{number}"}
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    argv = [str(trained), str(withheld), "--cache_dir", str(tmp_path / "cache"), "--challenge", form]
+    with pytest.raises(ValueError, match="--scores_only writes their scores"):
+        evaluate_fgsgl.main(argv)
+    evaluate_fgsgl.main([*argv, "--scores_only"])
+    path = trained / FORMS[form]
+    assert f"to hand in: {path}" in capsys.readouterr().out
+    scores = Scores.read(score_path(trained, "test"))
+    assert set(scores.labels) == {NO_LABEL}
+    best = dict(zip((f"0054_{number}" for number in range(8)), scores.logits.argmax(1).tolist(), strict=True))
+    assert len(set(best.values())) > 1
+    assert read_submission(path, best) == best
+    assert path.read_text().startswith("Id,Target\n") is (form == "id_target")
+    assert not (trained / "eval_test.json").exists()
 
 
 def test_sentences_of_a_published_language_model(trained, tiny_dataset, tmp_path, capsys) -> None:
