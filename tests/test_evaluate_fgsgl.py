@@ -16,10 +16,11 @@ import torch
 
 import evaluate_fgsgl
 import train_fgsgl
-from microgesture import cli
+from microgesture import cli, tiny
 from microgesture.data import load
 from microgesture.data.clip_dataset import NO_LABEL, ClipDataset, clip_sentences
 from microgesture.data.clips import DatasetInfo
+from microgesture.data.fg_text import FGText
 from microgesture.evaluation.calibration import fit_temperature
 from microgesture.evaluation.challenge_files import FORMS, read_submission
 from microgesture.evaluation.score_file import Scores, score_path
@@ -97,6 +98,25 @@ def test_figures_about_text_and_confidence(trained, tiny_dataset, tmp_path, caps
     assert scores.clips[0] == "clips/000.mp4"
     assert set(scores.subjects) == {"e"}
     assert result["class_groups"]["training clips"]["tail (under 20)"]["total"] == 8
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("split", "described"), [("test", 7), ("train", 23)])
+def test_recall_of_the_own_sentence_clip_by_clip(trained, tiny_dataset, tmp_path, split, described) -> None:
+    found = evaluate_fgsgl.evaluate(trained, tiny_dataset, split, tmp_path / "cache", False)["text"]["retrieval"]
+    model = FGSGLForVideoClassification.from_pretrained(trained).eval()
+    processor = FGSGLProcessor.from_pretrained(trained)
+    records = [(row["video"]["path"], FGText.from_mapping(row)) for row in load(tiny_dataset)[split]]
+    own = {path: record.sentence() for path, record in records if record}
+    texts = {text: model.encode_text(tiny.encoder().encode([text]), "fine")[0] for text in own.values()}
+    ranks = []
+    for path, sentence in own.items():
+        clip = model.encode_video(processor(path)["pixel_values"], "fine")[0]
+        ranks.append(sum(float(clip @ text) >= float(clip @ texts[sentence]) for text in texts.values()))
+    assert (len(ranks), found["sentences"]) == (described, len(texts))
+    for k in (1, 5):
+        right = sum(rank <= k for rank in ranks)
+        assert (found[f"recall@{k}"]["correct"], found[f"recall@{k}"]["total"]) == (right, described)
 
 
 def test_a_checkpoint_in_half_precision(trained, tiny_dataset, tmp_path) -> None:
