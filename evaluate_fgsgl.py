@@ -336,14 +336,16 @@ def main(argv: list[str] | None = None) -> None:
         args.checkpoint, args.dataset, args.split, args.cache_dir, args.baselines, args.compare, args.backbone,
         args.batch_size, args.scores_only,
     )  # fmt: skip
-    if processes().is_main_process and args.scores_only:
+    if not processes().is_main_process:
+        return
+    if args.scores_only:
         print(f"scores: {score_path(args.checkpoint, args.split)}")
-    elif processes().is_main_process:
+    else:
         print(report(result, args.checkpoint, args.details))
-        if args.challenge:
-            scores = scores_of(args.checkpoint, args.split)
-            groups = [c.group for c in DatasetInfo.read(args.dataset).classes]
-            print(f"to hand in: {challenge_files.hand_in(args.checkpoint, args.challenge, scores, groups)}")
+    if args.challenge:
+        scores = scores_of(args.checkpoint, args.split)
+        groups = [c.group for c in DatasetInfo.read(args.dataset).classes]
+        print(f"to hand in: {challenge_files.hand_in(args.checkpoint, args.challenge, scores, groups)}")
 
 
 if __name__ == "__main__":

@@ -158,11 +158,13 @@ def test_attribute_heads_need_attributes(tiny_arguments) -> None:
         build([*tiny_arguments, "--fg_loss", "attributes", "--fg_text", "class"])
 
 
-def test_the_record_says_how_fine_the_text_was_and_which_data_it_was(tiny_arguments) -> None:
+def test_the_record_says_how_fine_the_text_was_and_which_data_it_was(tiny_arguments, capsys) -> None:
     argv = [*tiny_arguments, "--fg_text_shuffle", "class", "--num_train_epochs", "1"]
     train(argv)
     found = record(argv)
     sentences = found["sentences"]
+    (printed,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sentences: ")]
+    assert json.loads(printed.removeprefix("sentences: ")) == sentences
     assert sentences["text"] == "fine-grained text"
     assert 0 < sentences["record_bits_given_class"] <= sentences["most_bits"]
     assert sentences["provenance"] == {"human": 1.0}

@@ -16,11 +16,13 @@ import torch
 
 import evaluate_fgsgl
 import train_fgsgl
-from microgesture import cli
+from microgesture import cli, tiny
 from microgesture.data import load
-from microgesture.data.clip_dataset import ClipDataset, clip_sentences
+from microgesture.data.clip_dataset import NO_LABEL, ClipDataset, clip_sentences
 from microgesture.data.clips import DatasetInfo
+from microgesture.data.fg_text import FGText
 from microgesture.evaluation.calibration import fit_temperature
+from microgesture.evaluation.challenge_files import FORMS, read_submission
 from microgesture.evaluation.score_file import Scores, score_path
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
@@ -98,6 +100,25 @@ def test_figures_about_text_and_confidence(trained, tiny_dataset, tmp_path, caps
     assert result["class_groups"]["training clips"]["tail (under 20)"]["total"] == 8
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(("split", "described"), [("test", 7), ("train", 23)])
+def test_recall_of_the_own_sentence_clip_by_clip(trained, tiny_dataset, tmp_path, split, described) -> None:
+    found = evaluate_fgsgl.evaluate(trained, tiny_dataset, split, tmp_path / "cache", False)["text"]["retrieval"]
+    model = FGSGLForVideoClassification.from_pretrained(trained).eval()
+    processor = FGSGLProcessor.from_pretrained(trained)
+    records = [(row["video"]["path"], FGText.from_mapping(row)) for row in load(tiny_dataset)[split]]
+    own = {path: record.sentence() for path, record in records if record}
+    texts = {text: model.encode_text(tiny.encoder().encode([text]), "fine")[0] for text in own.values()}
+    ranks = []
+    for path, sentence in own.items():
+        clip = model.encode_video(processor(path)["pixel_values"], "fine")[0]
+        ranks.append(sum(float(clip @ text) >= float(clip @ texts[sentence]) for text in texts.values()))
+    assert (len(ranks), found["sentences"]) == (described, len(texts))
+    for k in (1, 5):
+        right = sum(rank <= k for rank in ranks)
+        assert (found[f"recall@{k}"]["correct"], found[f"recall@{k}"]["total"]) == (right, described)
+
+
 def test_a_checkpoint_in_half_precision(trained, tiny_dataset, tmp_path) -> None:
     FGSGLForVideoClassification.from_pretrained(trained).to(torch.bfloat16).save_pretrained(trained)
     assert FGSGLForVideoClassification.from_pretrained(trained).dtype == torch.bfloat16
@@ -134,6 +155,30 @@ def test_comparing_checkpoints_and_handing_in(trained, tiny_dataset, tmp_path, c
     assert "ignores that clips of one person are not independent" in printed
     with pytest.raises(ValueError, match=r"'clips/000\.mp4' is not named like 0054_0"):
         run(trained, tiny_dataset, tmp_path / "cache", "--challenge", "submission")
+
+
+@pytest.mark.parametrize("form", ["submission", "id_target"])
+def test_handing_in_a_split_whose_labels_are_withheld(trained, tiny_dataset, tmp_path, form, capsys) -> None:
+    withheld = tmp_path / "withheld"
+    shutil.copytree(tiny_dataset, withheld, ignore=shutil.ignore_patterns("train", "validation"))
+    table = withheld / "test" / "metadata.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"label": None, "clip": f"0054_{number}"}
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    argv = [str(trained), str(withheld), "--cache_dir", str(tmp_path / "cache"), "--challenge", form]
+    with pytest.raises(ValueError, match="--scores_only writes their scores"):
+        evaluate_fgsgl.main(argv)
+    evaluate_fgsgl.main([*argv, "--scores_only"])
+    path = trained / FORMS[form]
+    assert f"to hand in: {path}" in capsys.readouterr().out
+    scores = Scores.read(score_path(trained, "test"))
+    assert set(scores.labels) == {NO_LABEL}
+    best = dict(zip((f"0054_{number}" for number in range(8)), scores.logits.argmax(1).tolist(), strict=True))
+    assert len(set(best.values())) > 1
+    assert read_submission(path, best) == best
+    assert path.read_text().startswith("Id,Target\n") is (form == "id_target")
+    assert not (trained / "eval_test.json").exists()
 
 
 def test_sentences_of_a_published_language_model(trained, tiny_dataset, tmp_path, capsys) -> None:

@@ -27,6 +27,12 @@ def test_people_too_few_for_an_interval_stand_one_by_one() -> None:
     assert each.rows == (("other", "\N{MINUS SIGN}50.0", "+0.0", "+0.0"),)
 
 
+def test_seven_people_are_still_too_few() -> None:
+    whole, each = tables(7)
+    assert whole.rows[0][4] == "–"
+    assert len(each.rows[0]) == 1 + 7
+
+
 def test_people_enough_have_an_interval() -> None:
     (whole,) = tables(8)
     assert " to " in whole.rows[0][4]

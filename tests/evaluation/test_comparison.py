@@ -30,6 +30,14 @@ def test_few_people_get_their_own_differences_and_no_interval() -> None:
     assert json.loads(json.dumps(result)) == result
 
 
+@pytest.mark.parametrize(("count", "enough"), [(7, False), (8, True)])
+def test_an_interval_needs_eight_people(count: int, enough: bool) -> None:
+    second = np.arange(3 * count) % 2
+    result = compare(np.ones(3 * count, int), second, np.zeros(3 * count, int), people(count, 3), draws=20)
+    assert (result["interval"] is not None, result["p"] is not None) == (enough, enough)
+    assert len(result["per_subject"]) == count
+
+
 def test_equal_models_do_not_differ() -> None:
     labels = np.arange(40) % 3
     result = compare(labels, labels, labels, people(10, 4), draws=200)
