@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
-from multiprocessing import forkserver
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock
 
-from microgesture.ablation import runs
-from microgesture.ablation.runs import Command, Run, devices_for, run_all
+from microgesture.ablation.runs import Run, devices_for, run_all
 from microgesture.evaluation.score_file import score_path
 
 
@@ -54,34 +51,6 @@ def test_one_run_per_gpu_and_cores_shared_out(monkeypatch) -> None:
     assert devices_for(None, use_cpu=False) == ["5", "7"]
     with pytest.raises(ValueError, match="--jobs is 3, but there are 2 GPUs"):
         devices_for(3, use_cpu=False)
-
-
-PROBE = """
-import json, os, sys, torch
-visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-open(sys.argv[1], "w").write(json.dumps([visible, torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork()]))
-"""
-
-
-@dataclass(frozen=True)
-class Probe(Run):
-    """A run that writes down which GPU it sees, and whether CUDA was in use here or before the fork."""
-
-    def commands(self) -> list[Command]:
-        return [(str(self.recipe), [str(self.output)])]
-
-
-def test_a_run_sees_the_gpu_that_it_was_given_before_cuda_is_in_use(tmp_path, monkeypatch) -> None:
-    (tmp_path / "probe.py").write_text(PROBE)
-    probes = [Probe("probe", n, tmp_path / "probe.py", tmp_path / f"seen_{n}", (tmp_path, ()), "") for n in (0, 1)]
-    # torch is among what this imports; the rest takes seconds.
-    monkeypatch.setattr(runs, "LOADED", ["microgesture.ablation.runs"])
-    try:
-        run_all(probes, ["0", "1"], lambda line: None)
-    finally:
-        forkserver._forkserver._stop()  # other tests start one with more loaded
-    seen = [json.loads(probe.output.read_text()) for probe in probes]
-    assert seen == [["0", False, False], ["1", False, False]]
 
 
 @pytest.mark.slow
