@@ -6,6 +6,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+A4, MARGIN = (210, 297), 14  # mm; the margin is page.css's
+INCH, PIXELS = 25.4, 96  # mm, and CSS pixels, of an inch
 
 
 class Chromium:
@@ -145,10 +148,28 @@ class Chromium:
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 
+    def pdf(self) -> bytes:
+        """The page as it is printed on A4."""
+        width, height = (side / INCH for side in A4)
+        return base64.b64decode(self.call("Page.printToPDF", paperWidth=width, paperHeight=height)["data"])
+
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of a page."""
+    """What was seen of a page.
+
+    Args:
+        console: All that the console holds, of whatever level.
+        asked_for: Addresses of the network that it wanted.
+        title: Its title.
+        pictures: What each picture is said to show, and its width; 0 for one that is not there.
+        overflow: By how many pixels it is wider than the window.
+        text: What can be read on it.
+        scripts: How many it has.
+        print_overflow: By how many pixels it is wider than a sheet of A4 between its margins, laid out for printing;
+            the browser makes everything smaller to fit it in.
+        sheets: Pages of the PDF file that it is printed to.
+    """
 
     console: list[str]
     asked_for: set[str]
@@ -157,36 +178,40 @@ class Look:
     overflow: int
     text: str
     scripts: int
+    print_overflow: int
+    sheets: int
 
 
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 LOOK = """(async () => {
   const images = [...document.images];
   await Promise.all(images.map((image) => image.decode().catch(() => null)));
   return {
     title: document.title,
     pictures: images.map((image) => [image.alt, image.naturalWidth]),
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    overflow: OVERFLOW,
     text: document.body.innerText,
     scripts: document.scripts.length,
   };
-})()"""
+})()""".replace("OVERFLOW", OVERFLOW)
 
 
 def look_at(page: Path, folder: Path) -> Look:
-    """Opens a page of this machine.
+    """Opens a page of this machine, and prints it.
 
     Args:
         page: The HTML file.
         folder: An empty folder for the browser.
-
-    Returns:
-        All that the console holds, of whatever level; addresses of the network that it wanted; and what it shows.
     """
     browser = Chromium(folder)
     try:
         browser.open(page.as_uri())
         browser.wait(f"location.href == {json.dumps(page.as_uri())} && document.readyState == 'complete'")
         seen = browser.ask(LOOK)
+        seen["sheets"] = len(re.findall(rb"/Type\s*/Page\b", browser.pdf()))
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        browser.resize(int((A4[0] - 2 * MARGIN) / INCH * PIXELS), 1000)
+        seen["print_overflow"] = browser.ask(OVERFLOW)
         kinds = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
         console = [json.dumps(event["params"]) for event in browser.events if event["method"] in kinds]
         asked_for = {url for url in browser.asked_for() if not url.startswith(("file:", "data:", "about:"))}

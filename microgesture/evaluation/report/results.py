@@ -100,7 +100,7 @@ def _classes(m: dict[str, Any], name: str) -> list[Block]:
         Table(
             "Each class",
             ("Class", "Right of clips", "Right of answers", "Precision", "Recall", "F1", "Mostly taken for"),
-            tuple(rows), ("", *["number"] * 5, "wide"),
+            tuple(rows), ("wide", *["number"] * 5, "wide"),
         ),
     ]  # fmt: skip
 
