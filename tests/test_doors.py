@@ -92,6 +92,7 @@ def test_python_and_command_line(door, checkpoint) -> None:
 def served(checkpoint: str, folder: Path) -> Iterator[tuple[int, str]]:
     """`app.py` as its user starts it: the process, and the page's address."""
     environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment |= {"OMP_NUM_THREADS": "1"}  # as for the other doors: threads that wait for a core spend time as well
     command = [sys.executable, str(ROOT / "app.py"), checkpoint]
     program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
