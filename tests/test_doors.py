@@ -78,11 +78,12 @@ def judge(found: dict[Path, dict[str, Any]]) -> None:
     assert {p.name: f["kib"] for p, f in found.items() if f["kib"] > KIB} == {}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("door", ["pipeline", "predict"])
 def test_python_and_command_line(door, checkpoint) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "tests" / "doors.py"), door, checkpoint, *map(str, good() + bad())]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"file"')]
     judge({Path(line["file"]): line for line in lines})
@@ -109,7 +110,7 @@ def processor_seconds(pid: int) -> float:
 
 
 @needs_chromium
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_page(checkpoint, tmp_path) -> None:
     pytest.importorskip("gradio", reason="the page needs Gradio: pip install -e '.[app]'")
     for name in ("chromium", "page"):

@@ -337,7 +337,7 @@ def stopped(process: subprocess.Popen, out: Path, when: Path, rank: int | None =
     family = psutil.Process(process.pid).children()
     (process if rank is None else next(one for one in family if one.environ()["RANK"] == str(rank))).terminate()
     try:
-        said = process.communicate(timeout=100)[0]
+        said = process.communicate(timeout=240)[0]
     finally:
         for one in filter(psutil.Process.is_running, family):  # they wait for each other
             one.kill()
@@ -367,7 +367,7 @@ def test_sigterm_under_a_launcher_stops_all_processes_at_one_step(recipe, tmp_pa
     assert first < then < 30
     nothing_half_written_passes_for_whole(out, run)
     end = launch(processes, argv)
-    said = end.communicate(timeout=100)[0]
+    said = end.communicate(timeout=240)[0]
     assert end.returncode == 0, said
     run.is_equalled_by(argv)
 
