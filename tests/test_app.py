@@ -6,25 +6,21 @@ import base64
 import csv
 import io
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, moving_square, write_video
+from conftest import moving_square, write_video
 from devtools import Chromium, needs_chromium
+from page_program import served
 from tiny_checkpoint import talking, write_checkpoint
 
 from microgesture.cli import load_pipeline
@@ -400,24 +396,9 @@ def test_one_is_served_and_eight_wait(page, pipe, videos, server, monkeypatch) -
     assert served == [None] * 9
 
 
-@contextmanager
-def program(pipe, folder: Path, *how: str) -> Iterator[str]:
-    """Runs the page as a program of its own, whose temporary files go into a folder; gives its address."""
-    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, *how, pipe.model.name_or_path]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        lines = iter(process.stdout.readline, "")
-        yield next(match[0] for line in lines if (match := re.search(r"http://127\.0\.0\.1:\d+", line))) + "/"
-    finally:
-        process.terminate()
-        process.wait(60)
-        process.stdout.close()
-
-
 def test_the_program_serves_this_machine_only_and_leaves_nothing_behind(pipe, tmp_path, videos) -> None:
-    with program(pipe, tmp_path, str(ROOT / "app.py")) as address:
-        assert upload(address, (videos / "clip.mp4").read_bytes()).is_relative_to(tmp_path)
+    with served(pipe.model.name_or_path, tmp_path) as (_, address):
+        assert upload(f"{address}/", (videos / "clip.mp4").read_bytes()).is_relative_to(tmp_path)
         assert list(tmp_path.rglob("upload.mp4"))
     assert not list(tmp_path.rglob("*.mp4"))
 
@@ -425,7 +406,7 @@ def test_the_program_serves_this_machine_only_and_leaves_nothing_behind(pipe, tm
 def test_the_program_deletes_old_uploads_while_it_runs(pipe, tmp_path, videos) -> None:
     age = 1.5  # seconds
     script = f"import app; app.DELETE_EVERY, app.DELETE_AFTER = 0.05, {age}; app.main()"
-    with program(pipe, tmp_path, "-c", script) as address:
+    with served(pipe.model.name_or_path, tmp_path, "-c", script) as (_, address):
         examples = set(tmp_path.rglob("*.mp4"))
         assert len(examples) == len(list(app.EXAMPLES.glob("*.mp4")))
         deadline = time.monotonic() + 60
@@ -433,11 +414,11 @@ def test_the_program_deletes_old_uploads_while_it_runs(pipe, tmp_path, videos) -
         while not stayed:  # once more where this test itself was so slow that the fresh file had time to grow old
             assert time.monotonic() < deadline
             begin = time.time()
-            old = upload(address, (videos / "clip.mp4").read_bytes())
+            old = upload(f"{address}/", (videos / "clip.mp4").read_bytes())
             wait_until(lambda begin=begin: time.time() - begin > age / 2)
             assert old.exists() or time.time() - begin > age
             begin = time.time()
-            fresh = upload(address, (videos / "recording.mp4").read_bytes())
+            fresh = upload(f"{address}/", (videos / "recording.mp4").read_bytes())
             wait_until(lambda old=old: not old.exists())
             stayed = fresh.exists()
             assert stayed or time.time() - begin > age

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import free_port
+from test_trainer import free_port, launch_command
 
 import evaluate_fgsgl
 import train_fgsgl
@@ -106,9 +106,7 @@ def test_of_two_processes_the_first_alone_loads_the_language_model(backbone_argu
         "train_fgsgl.main(sys.argv[1:])\n"
         "assert not train_fgsgl.torch.distributed.is_initialized(), 'threads of gloo still run'\n"
     )
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(free_port()), str(script), *backbone_arguments, "--max_steps", "1"]
+    command = launch_command(2, script, *backbone_arguments, "--max_steps", "1")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line for line in done.stdout.splitlines() if "language model" in line] == ["language model in process 0"]

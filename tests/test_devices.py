@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import TINY_VISION, write_recipe
 from safetensors.torch import load_file
-from test_trainer import ROOT, free_port, logged, record, weights
+from test_trainer import ROOT, logged, rank_environments, record, weights
 
 from microgesture import checkpoints
 
@@ -50,11 +50,9 @@ def start(argv: list[str], processes: int, messages: Path) -> str:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train_fgsgl", "deepspeed"])
-    together = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    together["OMP_NUM_THREADS"] = "1"  # accelerate would give each process all cores
     group = []
-    for rank in range(processes):
-        environment = together | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    for environment in rank_environments(processes):
+        environment["OMP_NUM_THREADS"] = "1"  # accelerate would give each process all cores
         group.append(context.Process(target=_train, args=(argv, environment, str(messages))))
     for process in group:
         process.start()

@@ -7,8 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, SHARED, needs_shared
 from devtools import Chromium, needs_chromium
+from page_program import served
 from peak_memory import forget, peak
 
 from configuration_fgsgl import FGSGLConfig
@@ -87,21 +86,6 @@ def test_python_and_command_line(door, checkpoint) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"file"')]
     judge({Path(line["file"]): line for line in lines})
-
-
-@contextmanager
-def served(checkpoint: str, folder: Path) -> Iterator[tuple[int, str]]:
-    """`app.py` as its user starts it: the process, and the page's address."""
-    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    environment |= {"OMP_NUM_THREADS": "1"}  # as for the other doors: threads that wait for a core spend time as well
-    command = [sys.executable, str(ROOT / "app.py"), checkpoint]
-    program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        lines = iter(program.stdout.readline, "")
-        yield program.pid, next(m[0] for line in lines if (m := re.search(r"http://127\.0\.0\.1:\d+", line)))
-    finally:
-        program.terminate()
-        program.wait(60)
 
 
 def processor_seconds(pid: int) -> float:

@@ -6,14 +6,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from dataclasses import fields
 
 import pytest
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from safetensors.torch import load_file
-from test_trainer import PLAIN_STEP, ROOT, build, free_port, output
+from test_trainer import PLAIN_STEP, ROOT, build, launch_command, output
 
 from microgesture.arguments import DataArguments, FGSGLTrainingArguments, ModelArguments
 from microgesture.failures import MEMORY_ADVICE, NONFINITE_FILE
@@ -88,9 +87,7 @@ def test_where_one_process_meets_it_all_stop(tiny_arguments, tmp_path) -> None:
     script = tmp_path / "spoil.py"
     script.write_text(SPOIL_THE_SECOND_PROCESS)
     argv = [*tiny_arguments, *PLAIN_STEP, "--max_steps", "2"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(free_port()), str(script), *argv]
+    command = launch_command(2, script, *argv)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
                           env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
     assert done.returncode != 0

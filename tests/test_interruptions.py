@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from conftest import TINY_VISION
 from interrupted_run import finish, start
 from safetensors.torch import load_file
-from test_trainer import ROOT, build, free_port, logged, output, record, weights
+from test_trainer import ROOT, build, launch_command, logged, output, rank_environments, record, weights
 from transformers import TrainerCallback
 
 import train_fgsgl
@@ -178,12 +177,10 @@ def together(argv: list[str], processes: int, half_of: str | None = None) -> lis
     Returns:
         Exit statuses, negative for a signal.
     """
-    meeting = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    meeting["ACCELERATE_MIXED_PRECISION"] = "no"
     group = []
-    for rank in map(str, range(processes)):
-        environment = meeting | {"RANK": rank, "LOCAL_RANK": rank}
-        mine = half_of and half_of.replace("RANK", rank)
+    for environment in rank_environments(processes):
+        mine = half_of and half_of.replace("RANK", environment["RANK"])
+        environment["ACCELERATE_MIXED_PRECISION"] = "no"
         group.append(start(argv, half_of=mine, linger=1, environment=environment))
     return [finish(process) for process in group]
 
@@ -311,14 +308,9 @@ def test_sigterm_from_outside_ends_with_its_own_status_and_says_how_to_go_on(ref
     assert not (out / "model.safetensors").exists()
 
 
-LAUNCHERS = {1: ["--num_processes", "1"], 2: ["--multi_gpu", "--num_processes", "2"]}
-
-
 def launch(processes: int, argv: list[str]) -> subprocess.Popen:
     """Starts training as people do. The pipe with what is said closes when the last of all processes has ended."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCHERS[processes], "--num_machines", "1"]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(free_port())]
-    command += [str(ROOT / "train_fgsgl.py"), *argv]
+    command = launch_command(processes, ROOT / "train_fgsgl.py", *argv)
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -351,7 +343,7 @@ def stopped(process: subprocess.Popen, out: Path, when: Path, rank: int | None =
 @pytest.mark.slow
 @pytest.mark.dist
 @pytest.mark.timeout(600)  # the launcher and what it starts import torch anew, each time
-@pytest.mark.parametrize("processes", LAUNCHERS)
+@pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_under_a_launcher_stops_all_processes_at_one_step(recipe, tmp_path, processes) -> None:
     argv = [str(recipe), *EVERY_3_STEPS, "--max_steps", "30"]
     run, out = Reference([*argv, "--output_dir", str(tmp_path / "never")]), tmp_path / "out"

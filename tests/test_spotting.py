@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import moving_square, write_video
+from full_disk import largest_file
 from tiny_checkpoint import write_checkpoint
 
 import spotting_fgsgl
@@ -166,12 +166,8 @@ def test_windows_are_as_long_as_the_quartiles_of_training_gestures(fitted) -> No
 def test_a_full_disk_leaves_the_checkpoint_as_it_was(recordings, checkpoint, monkeypatch, capsys) -> None:
     monkeypatch.setattr(spotting, "STEPS", 1)  # which thresholds are chosen does not matter here
     before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["model.safetensors"]) // 2, limits[1]))
-    try:
+    with largest_file(len(before["model.safetensors"]) // 2):
         assert cli.main(["fit-spotting", str(checkpoint), str(recordings)]) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert f"could not be written to {checkpoint}: a file would be larger than is allowed" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()} == before
 

@@ -295,11 +295,22 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def launch(argv: list[str]) -> None:
-    """Really starts two processes under gloo (`--cpu --num_processes 2` would silently start one)."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+def launch_command(processes: int, *script: object) -> list[str]:
+    """Really starts so many processes, under gloo (`--cpu --num_processes 2` would silently start one)."""
+    several = ["--multi_gpu"] if processes > 1 else []
+    command = [sys.executable, "-m", "accelerate.commands.launch", *several, "--num_processes", str(processes)]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(free_port()), str(ROOT / "train_fgsgl.py"), *argv]
+    return [*command, "--main_process_port", str(free_port()), *map(str, script)]
+
+
+def rank_environments(processes: int) -> list[dict[str, str]]:
+    """What a launcher tells each of its processes, so that they find each other."""
+    meeting = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [meeting | {"RANK": rank, "LOCAL_RANK": rank} for rank in map(str, range(processes))]
+
+
+def launch(argv: list[str]) -> None:
+    command = launch_command(2, ROOT / "train_fgsgl.py", *argv)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 

@@ -53,9 +53,11 @@ def read_source(source: Path, finder: VideoFinder, options: ReadingOptions | Non
     """
     options = options or ReadingOptions()
     files = [source] if source.is_file() else _annotation_files(source)
-    if not files and finder.root != source.resolve():
-        raise ValueError(f"{source} holds no annotation file, and only such a file names videos that lie elsewhere")
     if not files:
+        if finder.root != source.resolve():
+            raise ValueError(
+                f"{source} holds no annotation file, and only such a file names videos that lie elsewhere"
+            )
         return read_class_folders(source, finder)
     reading = Reading()
     for file in files:
