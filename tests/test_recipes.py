@@ -62,7 +62,7 @@ def test_every_recipe_parses(path: Path) -> None:
 
 def test_no_two_recipes_write_into_one_folder() -> None:
     folders = [read_recipe(path)["output_dir"] for path in RECIPES]
-    assert len(set(folders)) == len(folders) == len(DATASETS) * 6 + 14
+    assert len(set(folders)) == len(folders) == len(DATASETS) * 6 + 15
 
 
 @pytest.mark.parametrize("name", DATASETS)
