@@ -37,14 +37,18 @@ def add_keypoints(commands: Any, video_reader: Callable[[], Any]) -> None:
     )  # fmt: skip
     command.add_argument(
         "--pose", required=True, metavar="NAME_OR_DIR",
-        help="ViTPose of 17 joints, e.g. usyd-community/vitpose-base-simple or vitpose-plus-base",
+        help="ViTPose of 17 joints, e.g. usyd-community/vitpose-base-simple or usyd-community/vitpose-plus-base",
     )  # fmt: skip
-    command.add_argument("--people", type=int, choices=(1, 2), default=1, help="how many, the largest first (1)")
+    command.add_argument(
+        "--people", type=int, choices=(1, 2), default=1, help="how many people of a clip, the largest first (1)"
+    )
     command.add_argument(
         "--detect_every", type=int, default=5, metavar="N",
         help="look for people in every Nth frame; in between, boxes move straight on (5)",
     )  # fmt: skip
-    command.add_argument("--min_score", type=float, default=0.5, help="what is less sure is no person, 0 to 1 (0.5)")
+    command.add_argument(
+        "--min_score", type=float, default=0.5, help="how sure the detector has to be of a person, 0 to 1 (0.5)"
+    )
     command.add_argument(
         "--mirrored", action="store_true",
         help="videos: the camera stored a mirror image (of a data set, its labels.json says it)",
