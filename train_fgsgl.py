@@ -410,7 +410,7 @@ def main(argv: list[str] | None = None) -> None:
     with dry_run.temporary_output(training):
         run(model_args, data_args, training, recipe, callbacks=[meter])
     if training.should_log:
-        print(meter.report(training.per_device_train_batch_size))
+        print(meter.report(training.per_device_train_batch_size, can_estimate=model_args.stream is None))
 
 
 if __name__ == "__main__":

@@ -86,16 +86,18 @@ class StepMeter(TrainerCallback):
         """The step ends."""
         self.seconds.append(_now() - self._begin)
 
-    def report(self, batch_size: int) -> str:
+    def report(self, batch_size: int, can_estimate: bool) -> str:
         """The result in words; the first step is slower, because it warms up.
 
         Args:
             batch_size: Clips per forward in the recipe.
+            can_estimate: Whether `--estimate` knows the network.
         """
         times = ", then ".join(f"{seconds:.2f} s" for seconds in self.seconds)
         return (
             f"the recipe runs: {len(self.seconds)} steps on two clips took {times}; peak memory {_peak_memory()}. "
-            f"The recipe puts {batch_size} clips into a forward: --estimate says what they need"
+            f"The recipe puts {batch_size} clips into a forward"
+            + (": --estimate says what they need" if can_estimate else ", which needs more")
         )
 
 

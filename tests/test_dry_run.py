@@ -57,6 +57,15 @@ def test_it_runs_both_stages_evaluates_saves_and_leaves_nothing(tiny_arguments, 
     assert "puts 4 clips into a forward" in said
 
 
+def test_only_where_estimate_knows_the_network_it_is_named(tiny_arguments, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(train_fgsgl, "run", lambda *args, **kwargs: None)
+    for stream, named in (([], True), (["--stream", "tsm"], False)):
+        train_fgsgl.main([*tiny_arguments, *stream, "--dry_run"])
+        said = capsys.readouterr().out
+        assert "puts 4 clips into a forward" in said
+        assert ("--estimate" in said) == named
+
+
 def test_what_it_wrote_goes_also_when_it_fails(tiny_arguments, monkeypatch) -> None:
     def fail(*args) -> None:
         raise RuntimeError("no")
