@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,11 @@ from conftest import ROOT, SHARED, needs_shared
 import train_fgsgl
 from microgesture import arguments, estimate
 from microgesture.recipes import read_recipe
+from microgesture.streams.adaptation import Recipe
+from microgesture.streams.build import STREAMS
+from microgesture.streams.pseudo_labels import Rule
+from microgesture.streams.rgb.build import OURS
+from microgesture.streams.rgb.saliency import SaliencyCrop
 
 # Those of an ablation or an adaptation are many runs: tests/ablation/test_plan.py, tests/streams/test_adaptation.py.
 MANY_RUNS = ("ablation", "adapt")
@@ -121,6 +129,48 @@ def test_words_and_figures_of_both_tables_stand_in_the_paper() -> None:
     for row in ROWS:
         ticks = [*row[1:4], row[4]] if "III" in row[0] else row[1:4]
         assert " ".join([*ticks, *row[6:]]) in paper
+
+
+# ---- streams and baselines ------------------------------------------------------------------------------------------
+
+# What the data set, the text encoder or the user's own disk decides; `dropout` is `classifier_dropout` in a recipe.
+NO_CHOICE = {
+    "layout", "joints", "bones", "pairs", "dimensions", "category_texts", "semantic_dim", "dropout", "dataset_dir",
+    "output_dir",
+}  # fmt: skip
+
+
+SECOND = PAPER.split("\n## The second source")[1]
+OF_ITS_OWN = {"tsm": "| TSM ", "ms_g3d": "| MS-G3D ", "clip_mg": "| CLIP-MG "}  # how a baseline's table begins
+
+
+def told(head: str) -> set[str]:
+    """All words in code type in a table of docs/paper.md, which begins so."""
+    rows = SECOND[SECOND.index(f"\n{head}") :].strip().split("\n\n")[0]
+    return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", rows))))
+
+
+def open_fields() -> dict[str, set[str]]:
+    """The fields of all networks and processors of streams and baselines, of crops and of adaptation."""
+    found = {
+        name: {key for key, kind in classes[0].__annotations__.items() if "ClassVar" not in str(kind)}
+        for name, classes in (STREAMS | OURS).items()
+    }
+    processors = {processor for *_, processor in STREAMS.values()}
+    found |= {
+        kind.__name__: set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"} for kind in processors
+    }
+    found |= {
+        kind.__name__: {field.name for field in dataclasses.fields(kind)} for kind in (Recipe, Rule, SaliencyCrop)
+    }
+    return {name: names - NO_CHOICE for name, names in sorted(found.items())}
+
+
+@pytest.mark.parametrize("name", open_fields())
+def test_every_field_that_the_sources_leave_open_stands_in_the_table_of_its_method(name: str) -> None:
+    names = open_fields()[name]
+    assert names
+    assert names - told(OF_ITS_OWN.get(name, "| the source ")) == set()
 
 
 # ---- base ----------------------------------------------------------------------------------------------------------
