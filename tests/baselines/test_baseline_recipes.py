@@ -16,10 +16,16 @@ from data_sets import add_keypoints
 
 import evaluate_fgsgl
 import train_fgsgl
-from microgesture import arguments
+from microgesture import arguments, estimate
+from microgesture.baselines.clip_mg import ClipMGConfig, ClipMGForVideoClassification
+from microgesture.baselines.ms_g3d import MSG3DConfig, MSG3DForVideoClassification
+from microgesture.baselines.tsm import TSMConfig, TSMForVideoClassification
 from microgesture.data.clip_dataset import collate
 from microgesture.data.keypoints import read_layout
 from microgesture.recipes import read_recipe
+from microgesture.streams.heatmap.configuration_heatmap import HeatmapConfig
+from microgesture.streams.heatmap.modeling_heatmap import HeatmapForVideoClassification
+from modeling_fgsgl import FGSGLForVideoClassification
 
 CVTCL = ("cvtcl_like_smg", "cvtcl_like_imigue")
 JSSEL = ("jssel_like_utd_mhad", "jssel_like_utd_mhad_limbs")
@@ -58,6 +64,28 @@ def terms_of_a_step(argv: list[str]) -> tuple[Any, dict[str, torch.Tensor], dict
     with torch.no_grad():
         trainer.compute_loss(trainer.model, batch)
     return trainer, batch, {name: float(value) for name, value in trainer._window.items()}
+
+
+def test_the_readme_counts_the_parameters_of_each_method() -> None:
+    page = (ROOT / "microgesture" / "baselines" / "README.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    parameters = {row[0].split(" (")[0]: row[2] for row in rows}
+    ntu, imigue = read_layout("kinect_25"), read_layout("openpose_22")
+    model, data, *_ = arguments.parse([str(ROOT / "recipes" / "cvtcl_like_smg.yaml"), "--estimate"])
+    smg = estimate.known_of_data(ROOT / data.dataset_dir)[0]
+    joints = {"joints": list(ntu.names), "bones": [list(bone) for bone in ntu.bones], "dimensions": 3}
+    body = [f"j{number}" for number in range(17)]
+    with torch.device("meta"):
+        networks = {
+            "TSM": TSMForVideoClassification(TSMConfig(num_labels=400)),
+            "MS-G3D": MSG3DForVideoClassification(MSG3DConfig(**joints, num_labels=60)),
+            "JSSEL": HeatmapForVideoClassification(HeatmapConfig(joints=body, num_labels=32)),
+            "CVTCL": FGSGLForVideoClassification(train_fgsgl.build_config(model, smg, estimate.PUBLISHED, False)),
+            "CLIP-MG": ClipMGForVideoClassification(ClipMGConfig(joints=list(imigue.names), num_labels=32)),
+        }
+    assert parameters.keys() == networks.keys()
+    for name, network in networks.items():
+        assert f"{sum(parameter.numel() for parameter in network.parameters()):,}" in parameters[name], name
 
 
 # ---- CVTCL-like --------------------------------------------------------------------------------------------------
