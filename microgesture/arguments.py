@@ -80,7 +80,10 @@ class ModelArguments:
     )
     stream_config: str = field(
         default="{}",
-        metadata={"help": "With a stream: fields of its configuration and processor, as JSON or as a YAML mapping."},
+        metadata={
+            "help": "With a stream: fields of its configuration and processor (microgesture/streams/, "
+            "microgesture/baselines/), as JSON or as a YAML mapping."
+        },
     )
 
     stream_weights: str | None = field(
@@ -268,19 +271,30 @@ class FGSGLTrainingArguments(TrainingArguments):
     class_balance: str = field(
         default="none",
         metadata={
-            "help": "Rare classes in L_cls: none, square_root, inverse, effective_number, focal or logit_adjustment."
+            "help": "How rare classes count in the classifier's loss: none (every clip the same), square_root, "
+            "inverse, effective_number, focal or logit_adjustment."
         },
     )
     class_balance_clip: float | None = field(
-        default=None, metadata={"help": "square_root: how many times a rare class may weigh the most frequent one."}
+        default=None,
+        metadata={
+            "help": "With class_balance square_root: how many times a rare class may weigh the most frequent one."
+        },
     )
     semantic_loss: str = field(
         default="none",
-        metadata={"help": "L_sem, which draws clips to their class's sentence: none, orthogonal or plain (JSSEL)."},
+        metadata={
+            "help": "A further loss, which draws clips to their class's sentence: none, orthogonal or plain (JSSEL)."
+        },
     )
-    lambda_semantic: float = field(default=1.0, metadata={"help": "Weight of the semantic loss (JSSEL: 20, plain)."})
+    lambda_semantic: float = field(
+        default=1.0, metadata={"help": "Weight of the semantic loss (JSSEL: 20, with plain)."}
+    )
     semantic_off_diagonal: float = field(
-        default=0.0, metadata={"help": "orthogonal: weight of the penalty on cosines with the other classes' targets."}
+        default=0.0,
+        metadata={
+            "help": "With semantic_loss orthogonal: weight of the penalty on similarity to other classes' sentences."
+        },
     )
     vision_tuning: str = field(
         default="lora", metadata={"help": "Vision encoder: lora (the paper), full (small, from scratch) or frozen."}
