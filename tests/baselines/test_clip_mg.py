@@ -140,9 +140,14 @@ def test_points_follow_the_frames_through_every_augmentation(posed, tmp_path, mi
 def test_the_vision_encoder_is_that_of_clip_vit_b_16() -> None:
     """86.2 M parameters as published, of which 768 · 512 are the projection to the texts, which is not used here."""
     with torch.device("meta"):
-        model = ClipMGForVideoClassification(ClipMGConfig())
+        model = ClipMGForVideoClassification(ClipMGConfig(num_labels=32))
     assert sum(parameter.numel() for parameter in model.vision.parameters()) == 86_192_640 - 768 * 512
     assert model.config.image_size == 224
+    tokens = []
+    model.project.register_forward_hook(lambda module, inputs, out: tokens.append((*inputs, out)))
+    out = model(torch.zeros(2, 8, 3, 224, 224, device="meta"), torch.zeros(2, 8, 1, 3, device="meta"))
+    assert [tuple(part.shape) for part in tokens[0]] == [(16, 196, 768), (16, 196, 256)]  # 14 × 14 patches of 768
+    assert (out.logits.shape, out.gate.shape) == ((2, 32), (2, 8, 256))
 
 
 def test_shapes() -> None:
