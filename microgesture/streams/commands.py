@@ -78,12 +78,13 @@ def _add_fuse(commands: Any) -> None:
     vote = commands.add_parser(
         "fuse",
         help="fuse trained checkpoints by their scores",
-        description="Fuses checkpoints of any kind by the scores that evaluate_fgsgl.py wrote: a temperature for "
-        "each, then a weighted vote. Both are fitted on the split of --on; evaluate each checkpoint on it first.",
+        description="Fuses checkpoints of any kind by the scores that evaluate_fgsgl.py wrote: each one's "
+        "probabilities are made as sure as they are right (by a temperature), then they vote, each with a weight. All "
+        "of it is fitted on the split of --on; evaluate each checkpoint on it first.",
     )
     vote.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of evaluated checkpoints")
     vote.add_argument("--on", default="validation", metavar="SPLIT", help="fit on this split (default: validation)")
-    vote.add_argument("--split", help="figures on this split (default: the one of --on, which says too much)")
+    vote.add_argument("--split", help="figures on this split (default: the one of --on, where they are too good)")
     vote.add_argument("--metric", choices=("top1", "macro_f1"), default="top1", help="what chooses the weights")
     vote.add_argument("--report", action="store_true", help="also what is left without each of them")
     vote.add_argument("--out", type=Path, metavar="DIR", help="write figures and the fused scores into this folder")
@@ -95,7 +96,8 @@ def _add_adapt(commands: Any) -> None:
         "adapt",
         help="let trained streams teach each other on unlabelled clips",
         description="Cross-modal pseudo-labelling: each stream is trained on with the unlabelled clips on which the "
-        "other streams agree, and with the controls that the recipe names. Goes on where it was stopped.",
+        "other streams agree, and, to compare with, in the other ways that the recipe names. Train the streams first. "
+        "Goes on where it was stopped.",
     )
     teach.add_argument("recipe", type=Path, help="an adaptation recipe, e.g. recipes/adapt_utd_mhad.yaml")
     teach.set_defaults(run=adapt)
