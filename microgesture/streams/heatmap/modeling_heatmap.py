@@ -175,8 +175,11 @@ class HeatmapForVideoClassification(HeatmapPreTrainedModel):
         Raises:
             ValueError: A shape does not fit.
         """
-        volumes = self.volumes(keypoints[:, None] if keypoints.ndim == 4 else keypoints)
-        pooled = self.blocks(F.relu(self.stem(volumes.to(self.dtype)))).mean((2, 3, 4))
+        volumes = self.volumes(keypoints[:, None] if keypoints.ndim == 4 else keypoints).to(self.dtype)
+        if volumes.device.type == "cpu":
+            # Channels next to each other: 1.4 to 2 times as fast there (benchmarks/RESULTS.md); not measured on GPUs.
+            volumes = volumes.contiguous(memory_format=torch.channels_last_3d)
+        pooled = self.blocks(F.relu(self.stem(volumes))).mean((2, 3, 4))
         logits = self.classifier(self.dropout(pooled))
         output = HeatmapOutput(
             loss=None if labels is None else F.cross_entropy(logits.float(), labels),
