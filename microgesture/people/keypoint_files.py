@@ -26,6 +26,7 @@ from tqdm import tqdm
 from microgesture.annotation.results import common_folder
 from microgesture.data.clips import LABELS_FILE, METADATA_FILE, ClipSample, DatasetInfo, write_text
 from microgesture.data.keypoints import read_layout
+from microgesture.data.made_by import settle
 from microgesture.data.own import UNKNOWN, link_video
 from microgesture.people.extraction import Array, Extractor
 from microgesture.people.pose import LAYOUT
@@ -99,19 +100,7 @@ class KeypointWriter:
         Raises:
             ValueError: There are points already that were made otherwise.
         """
-        path, said = folder / MADE_BY, json.dumps(self.made_by, indent=1) + "\n"
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if before != self.made_by:
-                other = sorted(k for k in {*before, *self.made_by} if before.get(k) != self.made_by.get(k))
-                raise ValueError(
-                    f"{path.parent} was made otherwise ({', '.join(other)}); remove that folder to begin again"
-                )
-            return
-        if path.parent.is_dir() and any(path.parent.iterdir()):
-            raise ValueError(f"{path.parent} holds keypoints that this command did not make; it replaces none")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, said)
+        settle(folder / MADE_BY, self.made_by, "keypoints")
 
     def write(self, clips: Sequence[Clip], outcome: Outcome) -> bool:
         """Writes the points of all clips of one video that are not there yet; says whether all are there then."""
