@@ -86,6 +86,69 @@ def test_of_hands_and_face_the_one_that_moves_counts_more() -> None:
     assert (fewer[:, 2] < 70).all()  # with one hand only, the box is at this hand
 
 
+def sides(boxes: np.ndarray) -> np.ndarray:
+    return boxes[:, 2] - boxes[:, 0]
+
+
+def middles(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def test_what_changes_all_over_the_picture_is_not_followed() -> None:
+    """An uneven light, and a frame that the codec makes anew; the square is followed all the same."""
+    frames, centres = square_clip()
+    light = np.linspace(14, 30, W)[None, :, None] * (np.arange(T) % 2)[:, None, None, None]
+    anew = frames.copy()
+    anew[12] = np.clip(anew[12] + np.random.default_rng(1).normal(0, 60, anew[12].shape), 0, 255)
+    for clip in ((frames + light).astype(np.uint8), anew):
+        boxes = SaliencyCrop().from_frames(clip)
+        assert sides(boxes).max() < 0.7 * H
+        assert np.abs(middles(boxes) - centres).max() < 25
+
+
+def test_small_changes_are_no_motion() -> None:
+    still = np.full((T, H, W, 3), 100, np.uint8)
+    still[::2, 30:60, 40:80] += 6  # of 255, as a codec leaves them in blocks
+    assert (SaliencyCrop().from_frames(still) == [0, 0, W, H]).all()
+    still[::2, 30:60, 40:80] += 20
+    assert sides(SaliencyCrop().from_frames(still)).max() < W
+    points = np.tile([[[60.0, 45.0]]], (T, 1, 1))
+    points[::2] += 0.1  # pixels, as a detector trembles
+    assert (SaliencyCrop().from_points(points, ["left_wrist"], (H, W)) == [0, 0, W, H]).all()
+
+
+def test_the_box_is_around_what_moves_most_and_its_course_is_smooth() -> None:
+    rng, t = np.random.default_rng(0), np.arange(T)
+    course = np.stack([25 + 3.0 * t, np.full(T, 45.0)], 1)
+    points = np.tile([[[60.0, 12.0], [20.0, 70.0], [100.0, 70.0]]], (T, 1, 1))
+    points[:, 1] = course + rng.normal(0, 3, (T, 2))
+    joints = ["nose", "left_wrist", "right_wrist"]
+    boxes = SaliencyCrop(padding=0.0).from_points(points, joints, (H, W))
+    assert sides(boxes).max() == np.ceil(0.4 * H)  # the others rest: no room is made for them
+    inner = slice(0, 20)  # then the border of the picture holds the box up
+    assert np.abs(middles(boxes) - course)[inner].max() < 5  # also at the first frame: nothing lags behind
+    assert np.diff(middles(boxes)[inner], 2, axis=0).std() < 0.3 * np.diff(points[inner, 1], 2, axis=0).std()
+    face = np.concatenate([points, np.tile(points[:, :1], (1, 60, 1))], 1)  # much that rests counts together
+    boxes = SaliencyCrop(padding=0.0).from_points(face, joints + ["nose"] * 60, (H, W))
+    assert boxes[:, 1].max() <= 12
+
+
+def test_small_motion_after_great_motion_moves_no_box() -> None:
+    points = np.tile([[[20.0, 20.0], [100.0, 70.0]]], (T, 1, 1))
+    points[: T // 2, 0, 0] += 8 * np.sin(np.arange(T // 2))
+    points[T // 2 :, 1, 0] += 0.5 * np.sin(np.arange(T // 2))
+    boxes = SaliencyCrop().from_points(points, ["left_wrist", "right_wrist"], (H, W))
+    assert (boxes[:, 2] < 70).all()
+
+
+@pytest.mark.parametrize("padding", [0.0, 0.25])
+def test_the_margin_is_a_share_of_the_box_on_every_side(padding) -> None:
+    points = np.tile([[[40.0, 45.0], [80.0, 45.0]]], (T, 1, 1))
+    points[:, :, 1] += 4 * np.sin(np.arange(T))[:, None]
+    boxes = SaliencyCrop(padding=padding).from_points(points, ["left_wrist", "right_wrist"], (H, W))
+    assert (sides(boxes) == 40 * (1 + 2 * padding)).all()
+
+
 @pytest.mark.parametrize(
     "odd", [(90.0, 80.0, 0.05), (1e6, 5.0, 0.9), (-3.0, 40.0, 0.9), (1e30, 1e30, 0.9), (np.nan, 5.0, 0.9)]
 )

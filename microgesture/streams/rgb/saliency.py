@@ -132,7 +132,8 @@ class SaliencyCrop:
         centre = (smooth[:, :2] + smooth[:, 2:]) / 2
         side = (smooth[:, 2:] - smooth[:, :2]).max(1) * (1 + 2 * self.padding)
         side = np.maximum(side, self.min_size * min(H, W))
-        extent = np.ceil(np.minimum(side[:, None], [W, H])).astype(np.int64)
+        # What a sum of many floating-point numbers is off by makes no pixel.
+        extent = np.ceil(np.minimum(side[:, None], [W, H]) - 1e-6).astype(np.int64)
         corner = np.rint(centre - extent / 2).astype(np.int64)
         corner = np.clip(corner, 0, np.array([W, H]) - extent)
         return np.concatenate([corner, corner + extent], 1)
