@@ -154,6 +154,15 @@ def test_the_box_of_a_clip_is_its_seen_points() -> None:
     assert bool((processor().normalize(torch.zeros(4, 17, 3)) == 0).all())
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e6, 1e25])
+def test_the_unit_of_the_points_does_not_matter(scale: float) -> None:
+    expected = processor().normalize(person())
+    torch.testing.assert_close(processor().normalize(person() * scale), expected, rtol=1e-4, atol=1e-4)
+    alone = torch.zeros(1, 17, 2)
+    alone[0, 3] = scale
+    assert processor().normalize(alone)[0, 0, 3].tolist() == [0, 0, 1]
+
+
 def test_resampling_takes_whole_frames() -> None:
     frames = torch.arange(11.0).view(1, 11, 1, 1)
     assert processor(num_frames=6).resample(frames).flatten().tolist() == [0, 2, 4, 6, 8, 10]

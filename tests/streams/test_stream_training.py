@@ -26,7 +26,7 @@ from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.losses.class_balance import square_root_weights, weighted_cross_entropy
 from microgesture.losses.orthogonal import orthogonal_semantic_loss
 from microgesture.run_record import write_run_record
-from microgesture.streams import keypoint_augment
+from microgesture.streams import evaluation, keypoint_augment
 from microgesture.streams.adaptation_data import adapted_to, clip_digests
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
@@ -72,12 +72,15 @@ def command(skeletons: Path, folder: Path, stream: str, **fields) -> list[str]:
     return write_recipe(folder / f"{stream}.yaml", fields)
 
 
-def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp_path, capsys) -> None:
+def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp_path, capsys, monkeypatch) -> None:
+    real, used = evaluation.baseline_metrics, []
+    monkeypatch.setattr(evaluation, "baseline_metrics", lambda *clips: used.append(clips) or real(*clips))
     train_fgsgl.main(
         command(
             skeletons,
             tmp_path,
             "skeleton",
+            stream_config=STREAMS["skeleton"] | {"min_confidence": 0.3},
             class_balance="square_root",
             semantic_loss="orthogonal",
             num_train_epochs=24,
@@ -104,6 +107,8 @@ def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp
     for text in ("skeleton stream", "linear model, points", "by subject: e", "temperature"):
         assert text in printed
     assert "FG-SGL" not in printed
+    for clips in used[0][:2]:  # the linear model sees the points as the stream does, at 16 moments
+        assert (clips.processor.min_confidence, clips.processor.num_frames) == (0.3, 16)
     scores = Scores.read(score_path(out, "test"))
     assert int((scores.logits.argmax(1) == scores.labels).sum()) == result["metrics"]["correct"]
     with pytest.raises(ValueError, match="has no split 'exam'"):
