@@ -13,6 +13,7 @@ from tqdm import tqdm
 from microgesture.data.check_report import Report
 from microgesture.data.check_rows import Row
 from microgesture.data.check_videos import Video, span_of
+from microgesture.data.keypoints import open_points
 
 LENGTH = 0.05  # share of its frames by which a skeleton may differ from its clip
 OTHER_UNIT = 30.0  # times larger or smaller than usual: metres and millimetres, pixels and shares of a picture
@@ -70,19 +71,15 @@ def read_points(folder: Path, name: str, people: int = 1) -> npt.NDArray[np.floa
         people: How many people it may hold.
 
     Raises:
-        ValueError: Its path leaves the folder, or it holds something else.
+        ValueError: As for `open_points`, or it holds something else.
         OSError: It cannot be opened.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError(f"{name} leads out of the split's folder; copy the file there")
-    # Mapped, so that a header that promises more than the file holds costs no memory; objects are refused.
-    points = np.lib.format.open_memmap(path, mode="r")
+    points = open_points(folder, name)
     if points.ndim == 4 and 1 <= len(points) <= people:
         points = points[0]
-    if points.ndim != 3 or points.shape[2] not in (2, 3) or points.dtype.kind != "f" or 0 in points.shape:
+    if points.ndim != 3 or points.shape[2] not in (2, 3) or 0 in points.shape:
         raise ValueError(
-            f"{name} holds {points.dtype} {points.shape}; expected floating-point numbers (frames, joints, 2 or 3), "
+            f"{name} holds {points.shape} numbers; expected (frames, joints, 2 or 3), "
             + ("of one person" if people == 1 else "of one person, or (people, frames, …) of two")
         )
     return np.asarray(points)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +120,35 @@ def layout_of_size(joints: int) -> Layout:
         known = ", ".join(f"{name} ({size})" for size, name in sorted(sizes.items()))
         raise ValueError(f"no keypoint layout has {joints} joints; known are: {known}")
     return read_layout(sizes[joints])
+
+
+def open_points(folder: Path, name: str) -> Points:
+    """Opens a keypoint file of a split.
+
+    Args:
+        folder: The split's folder.
+        name: The file, relative to it.
+
+    Returns:
+        What it holds, of any shape. Mapped, so that a header that promises more than the file holds costs no memory.
+
+    Raises:
+        ValueError: There is no such file inside the folder, it is damaged, or it holds something else than
+            floating-point numbers; the message names it.
+        OSError: It cannot be opened.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name} leads out of the split's folder; copy the file there")
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file; make the data set again")
+    try:
+        points: Points = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:  # also where it holds Python objects
+        raise ValueError(f"{path} is damaged, or no array of numbers ({error}); make or save it again") from error
+    if points.dtype.kind != "f":
+        raise ValueError(f"{path} holds {points.dtype}, and points are floating-point numbers; save it as float32")
+    return points
 
 
 def convert(points: Points, source: Layout, target: Layout, fill: float | None = None) -> Points:

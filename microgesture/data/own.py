@@ -316,9 +316,15 @@ def _write(
 
 def link_video(video: Path, root: Path, split: Path) -> str:
     """Puts a video that lies below `root` into a split, once and whole; returns its file name there."""
+    name = video_name(video, root)
+    link_file(video, split / name)
+    return name
+
+
+def video_name(video: Path, root: Path) -> str:
+    """The file name, in a split, of a video that lies below `root`."""
     # Names that are no UTF-8 cannot stand in JSON, and fsspec takes what follows `::` for another file.
     name = os.fsencode(video.relative_to(root).as_posix()).decode("utf-8", "replace").replace("::", "__")
-    link_file(video, split / "videos" / name)
     return f"videos/{name}"
 
 

@@ -10,6 +10,7 @@ in a frame has 0 there throughout.
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 from bisect import bisect_right
@@ -24,9 +25,10 @@ import numpy as np
 from tqdm import tqdm
 
 from microgesture.annotation.results import common_folder
-from microgesture.data.clips import LABELS_FILE, METADATA_FILE, ClipSample, DatasetInfo, write_text
+from microgesture.data.clips import LABELS_FILE, METADATA_FILE, ClipSample, DatasetInfo, link_file, write_text
 from microgesture.data.keypoints import read_layout
-from microgesture.data.own import UNKNOWN, link_video
+from microgesture.data.made_by import settle
+from microgesture.data.own import UNKNOWN, video_name
 from microgesture.people.extraction import Array, Extractor
 from microgesture.people.pose import LAYOUT
 from microgesture.streams.adaptation_data import read_rows
@@ -99,19 +101,7 @@ class KeypointWriter:
         Raises:
             ValueError: There are points already that were made otherwise.
         """
-        path, said = folder / MADE_BY, json.dumps(self.made_by, indent=1) + "\n"
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if before != self.made_by:
-                other = sorted(k for k in {*before, *self.made_by} if before.get(k) != self.made_by.get(k))
-                raise ValueError(
-                    f"{path.parent} was made otherwise ({', '.join(other)}); remove that folder to begin again"
-                )
-            return
-        if path.parent.is_dir() and any(path.parent.iterdir()):
-            raise ValueError(f"{path.parent} holds keypoints that this command did not make; it replaces none")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, said)
+        settle(folder / MADE_BY, self.made_by, "keypoints")
 
     def write(self, clips: Sequence[Clip], outcome: Outcome) -> bool:
         """Writes the points of all clips of one video that are not there yet; says whether all are there then."""
@@ -215,24 +205,45 @@ def make_split(files: Sequence[str], out: Path, writer: KeypointWriter) -> Outco
         writer: Writes the points.
 
     Raises:
-        ValueError: The folder has another table, or points that were not made so.
+        ValueError: The folder has another table, points that were not made so, or other videos.
     """
     if (out / METADATA_FILE).exists() and not (out / MADE_BY).is_file():
         raise ValueError(f"{out} is a split that this command did not make; name another folder with --out")
+    videos = _videos(files, out)
     writer.begin(out)
-    root, outcome, rows = Path(common_folder(files)), Outcome(), []
-    for file in files:
-        video = Path(os.path.abspath(file))
-        name = os.fsencode(video.relative_to(root).as_posix()).decode("utf-8", "replace").replace("::", "__")
-        sample = ClipSample(f"videos/{name}", "", UNKNOWN)
+    outcome, rows = Outcome(), []
+    for name, video in videos.items():
+        sample = ClipSample(name, "", UNKNOWN)
         points = _name(sample.row())
         if writer.write([Clip(video, None, None, out / points)], outcome):
-            link_video(video, root, out)
+            link_file(video, out / name)
             rows.append(sample.row() | {"label": None, COLUMN: points})
     if rows:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text(out / METADATA_FILE, "".join(lines))
     return outcome
+
+
+def _videos(files: Sequence[str], out: Path) -> dict[str, Path]:
+    """Name in the split -> the video. No video of the split is left out, or taken for another of its name."""
+    paths = [Path(os.path.abspath(file)) for file in files]
+    videos = {video_name(path, Path(common_folder(files))): path for path in paths}
+    rows = read_rows(out.parent, out.name) if (out / METADATA_FILE).is_file() else []
+    others = [row["file_name"] for row in rows if row["file_name"] not in videos]
+    if others:
+        raise ValueError(
+            f"{out} has {len(others)} other clips, such as {others[0]}; name all videos at once, or another folder "
+            "with --out"
+        )
+    for name, path in videos.items():
+        there = out / name
+        if there.is_file() and path.is_file() and not _same(there, path):
+            raise ValueError(f"{there} is another video than {path}; name both at once, or another folder with --out")
+    return videos
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.samefile(second) or filecmp.cmp(first, second, shallow=False)
 
 
 def _name(row: Mapping[str, Any]) -> str:

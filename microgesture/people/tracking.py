@@ -13,7 +13,7 @@ from microgesture.people.detection import Boxes, People, overlap
 SAME = 0.3
 """Boxes that overlap by less (intersection over union) are two people."""
 FORGOTTEN = 25
-"""Looks without a person after which the same place is somebody new: 5 s at 25 frames a second."""
+"""Looks without a person after which the same place is somebody new: 4 s at 25 frames a second and 4 looks in 16."""
 
 Seen = Mapping[int, tuple[npt.NDArray[np.float32], float]]
 """Frame number -> box and score of one person."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,9 +135,8 @@ def evaluate_stream(
     if baselines and on_video:
         result["baselines"] = video.baselines(clips, split, info.names)
     elif baselines:
-        sampler = type(processor)(
-            **{n: getattr(processor, n) for n in ("joints", "bones", "dimensions")}, num_frames=BASELINE_FRAMES
-        )
+        sampler = copy(processor)  # with all its settings, but for the number of frames
+        sampler.num_frames = BASELINE_FRAMES
         both = [KeypointDataset(data[part], dataset / part, sampler, []) for part in ("train", split)]
         result["baselines"] = baseline_metrics(both[0], both[1], info.names)
     result["comparisons"] = comparisons(scores, to_compare)

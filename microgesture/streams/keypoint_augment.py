@@ -11,7 +11,7 @@ import torch
 SHORTEST = 0.7  # share of the clip that is seen at least
 TURN, TILT = 0.5, 0.15  # radians, about the vertical axis (or in the picture: a third of it) and about the other two
 ZOOM = 0.15  # relative size, all axes together and each by itself
-JITTER = 0.01  # body sizes, of each point of each frame
+JITTER = 0.01  # of each point of each frame, in the processor's unit: body sizes, or half the box of a clip
 LOST = 0.03  # share of joints that are lost for the whole clip
 
 _PRIME = 1_000_003

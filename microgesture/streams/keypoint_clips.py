@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from microgesture.data import augment
 from microgesture.data.clip_dataset import NO_SENTENCE, ClipDataset
 from microgesture.data.clips import LABELS_FILE
-from microgesture.data.keypoints import Layout, layout_of_size, read_layout
+from microgesture.data.keypoints import Layout, layout_of_size, open_points, read_layout
 from microgesture.streams import keypoint_augment
 
 COLUMN = "keypoints"
@@ -46,20 +46,16 @@ class KeypointDataset(ClipDataset):
         pairs: list[list[int]],
         augmentation: augment.Augmentation | None = None,
     ) -> None:
-        if COLUMN not in split.column_names or not all(split[COLUMN]):
-            raise ValueError(
-                f"{folder} has clips without keypoints: a stream needs a file of points for every clip, named in the "
-                f"column {COLUMN!r} of metadata.jsonl (docs/your_data.md)"
-            )
         super().__init__(split, _NO_FRAMES, [NO_SENTENCE] * len(split), augmentation=augmentation)
         self.processor, self.pairs = processor, [(a, b) for a, b in pairs]
-        self.points = [self._read(folder, name) for name in split[COLUMN]]
+        self.points = [self._read(folder, name) for name in point_files(self, split, folder)]
         people = max(len(points) for points in self.points)
         self.points = [F.pad(points, (0, 0) * 3 + (0, people - len(points))) for points in self.points]
 
     def _read(self, folder: Path, name: str) -> torch.Tensor:
+        points = read_points(folder, name)
         try:
-            return self.processor.normalize(read_points(folder, name))
+            return self.processor.normalize(points)
         except ValueError as error:
             raise ValueError(f"{folder / name}: {error}") from error
 
@@ -89,20 +85,36 @@ class _NoFrames:
 _NO_FRAMES = _NoFrames()
 
 
-def read_points(folder: Path, name: str) -> npt.NDArray[np.float32]:
-    """Reads the keypoint file `name` of a split's folder.
+def point_files(clips: ClipDataset, split: datasets.Dataset, folder: Path) -> list[str]:
+    """The keypoint file of each clip, relative to the split's folder.
+
+    Args:
+        clips: The clips, which know their names.
+        split: As `microgesture.data.load` gives it.
+        folder: The split's folder.
 
     Raises:
-        ValueError: There is no such file inside the folder, or it holds no array of floating-point numbers.
+        ValueError: A clip has none.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise ValueError("there is no such file in the split's folder; make the data set again")
-    # Mapped, so that a header that promises more than the file holds costs no memory; objects are refused.
-    points = np.lib.format.open_memmap(path, mode="r")
-    if points.dtype.kind != "f":
-        raise ValueError(f"it holds {points.dtype}; expected floating-point numbers")
-    return np.array(points, np.float32)
+    names: list[Any] = list(split[COLUMN]) if COLUMN in split.column_names else [None] * len(split)
+    without = [number for number, name in enumerate(names) if not name]
+    if without:
+        raise ValueError(
+            f"{folder}: {len(without)} of {len(split)} clips have no keypoints, the first is "
+            f"{clips.name(without[0])}. A stream needs a file of points for every clip, named in the column "
+            f"{COLUMN!r} of metadata.jsonl (docs/your_data.md): add them, all 0 where nobody is seen, or take these "
+            "clips' lines out"
+        )
+    return names
+
+
+def read_points(folder: Path, name: str) -> npt.NDArray[np.float32]:
+    """Reads the keypoint file `name` of a split's folder, into memory.
+
+    Raises:
+        ValueError: As for `open_points`.
+    """
+    return np.array(open_points(folder, name), np.float32)
 
 
 def layout_of(dataset: Path, split: str, rows: datasets.Dataset) -> Layout:
@@ -116,10 +128,19 @@ def layout_of(dataset: Path, split: str, rows: datasets.Dataset) -> Layout:
     Raises:
         ValueError: The data set has no keypoints, or they are of no known layout.
     """
-    if COLUMN not in rows.column_names or not rows[COLUMN][0]:
+    first = next(filter(None, rows[COLUMN]), None) if COLUMN in rows.column_names else None
+    if first is None:
         raise ValueError(
             f"{dataset} has no keypoints, which a stream reads; `microgesture prepare` writes them for utd_mhad, smg, "
             "and with --keypoints for imigue and ma52; `microgesture keypoints` finds them in any videos"
         )
     named = json.loads((dataset / LABELS_FILE).read_text(encoding="utf-8")).get("keypoints")
-    return read_layout(named) if named else layout_of_size(read_points(dataset / split, rows[COLUMN][0]).shape[-2])
+    if named:
+        return read_layout(named)
+    shape = open_points(dataset / split, first).shape
+    try:
+        return layout_of_size(shape[-2] if len(shape) > 1 else 0)
+    except ValueError as error:
+        raise ValueError(
+            f"{dataset / split / first}: {error}. Bring the points into one of them (docs/your_data.md)"
+        ) from error

@@ -14,7 +14,7 @@ from microgesture.baselines.clip_mg import points_of_frames
 from microgesture.data import augment
 from microgesture.data.clip_dataset import ClipDataset
 from microgesture.data.keypoints import Layout
-from microgesture.streams.keypoint_clips import COLUMN, layout_of, read_points
+from microgesture.streams.keypoint_clips import layout_of, point_files, read_points
 
 Probe = Callable[[Any], Any]
 """Describes a video file (`video_fgsgl.probe`): its width and height as it is displayed."""
@@ -38,28 +38,22 @@ class PosedClips(ClipDataset):
 
     def __init__(self, clips: ClipDataset, split: datasets.Dataset, folder: Path, config: Any, probe: Probe) -> None:
         super().__init__(split, clips.frames, clips.sentence_ids, clips.mirrored, clips.augmentation)
-        if COLUMN not in split.column_names or not all(split[COLUMN]):
-            raise ValueError(
-                f"{folder} has clips without keypoints: clip_mg needs a file of points for every clip, named in the "
-                f"column {COLUMN!r} of metadata.jsonl (docs/your_data.md)"
-            )
         self.pairs = [(a, b) for a, b in config.pairs]
         reader: Any = clips.frames
         T, J = reader.processor.num_frames, len(config.joints)
         once = cache(probe)  # many clips may be parts of one recording
         self.points = [
             self._read(folder, name, video["path"] or video["bytes"], T, J, once)
-            for name, video in zip(split[COLUMN], split["video"], strict=True)
+            for name, video in zip(point_files(self, split, folder), split["video"], strict=True)
         ]
 
     def _read(self, folder: Path, name: str, video: Any, T: int, J: int, probe: Probe) -> torch.Tensor:
-        try:
-            table = torch.from_numpy(read_points(folder, name))
-        except ValueError as error:
-            raise ValueError(f"{folder / name}: {error}") from error
-        table = table[0] if table.ndim == 4 else table
-        if table.ndim != 3 or table.shape[1] != J:
-            raise ValueError(f"{folder / name} holds {tuple(table.shape)}; expected (frames, {J} joints, numbers)")
+        table = torch.from_numpy(read_points(folder, name))
+        table = table[0] if table.ndim == 4 and len(table) else table
+        if table.ndim != 3 or table.shape[1] != J or table.shape[2] not in (2, 3) or not len(table):
+            raise ValueError(
+                f"{folder / name} holds {tuple(table.shape)} numbers; expected (frames, {J} joints, 2 or 3)"
+            )
         about = probe(video)
         points = points_of_frames(table, T, about.width, about.height)
         # Points are counted in the picture as it was stored; the reader turns a mirrored one round.

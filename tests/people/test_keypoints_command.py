@@ -136,6 +136,27 @@ def test_videos_become_a_split_without_labels(data, two_people, vitpose, tmp_pat
     assert "was made otherwise (people); remove that folder to begin again" in capsys.readouterr().err
 
 
+def test_no_video_of_a_split_is_taken_for_another_or_left_out(two_people, vitpose, tmp_path, capsys) -> None:
+    networks, out = {"detector": two_people, "pose": vitpose}, tmp_path / "out"
+    for day, direction in (("monday", "up"), ("tuesday", "down")):
+        (tmp_path / day).mkdir()
+        write_video(tmp_path / day / "a.mp4", moving_square(direction, np.random.default_rng(0), length=4))
+    assert keypoints(tmp_path / "monday", "--out", out, **networks) == 0
+    made = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert keypoints(tmp_path / "tuesday", "--out", out, **networks) == 1
+    assert f"{out}/videos/a.mp4 is another video than {tmp_path}/tuesday/a.mp4" in capsys.readouterr().err
+    (tmp_path / "tuesday" / "a.mp4").rename(tmp_path / "tuesday" / "b.mp4")
+    assert keypoints(tmp_path / "tuesday", "--out", out, **networks) == 1
+    assert f"{out} has 1 other clips, such as videos/a.mp4; name all videos at once" in capsys.readouterr().err
+    assert keypoints(out / "videos", "--out", out, **networks) == 1
+    assert f"all of these videos lie in {out} itself" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == made
+    shutil.copyfile(tmp_path / "monday" / "a.mp4", tmp_path / "tuesday" / "a.mp4")  # the same video, copied
+    assert keypoints(tmp_path / "tuesday", "--out", out, **networks) == 0
+    assert "1 clips; 1 were there already" in capsys.readouterr().out
+
+
 def test_points_of_mirrored_recordings_have_the_subjects_own_left_and_right(
     data, one_person, vitpose, tmp_path
 ) -> None:

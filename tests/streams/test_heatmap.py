@@ -108,6 +108,13 @@ def test_a_point_shines_where_it_is_and_an_unseen_one_nowhere() -> None:
     assert float(volume.abs().max()) == 0
 
 
+@pytest.mark.parametrize(("padding", "column"), [(0.0, 27), (0.25, 23)])
+def test_the_margin_lies_on_every_side_of_the_box(padding: float, column: int) -> None:
+    keypoints = torch.tensor([1.0, 1.0, 1.0]).expand(1, 1, 1, 17, 3)  # the lower right corner of the box
+    volume = network(size=28, padding=padding, sigma=1.0).volumes(keypoints)[0, 0, 0]
+    assert divmod(int(volume.argmax()), 28) == (column, column)
+
+
 def test_in_space_up_is_up_and_the_side_view_shows_depth() -> None:
     model = network("kinect_20", size=21, padding=0.0, sigma=1.0, views=["front", "side"])
     keypoints = torch.zeros(1, 1, 1, 20, 4)
@@ -154,6 +161,15 @@ def test_the_box_of_a_clip_is_its_seen_points() -> None:
     assert bool((processor().normalize(torch.zeros(4, 17, 3)) == 0).all())
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e6, 1e25])
+def test_the_unit_of_the_points_does_not_matter(scale: float) -> None:
+    expected = processor().normalize(person())
+    torch.testing.assert_close(processor().normalize(person() * scale), expected, rtol=1e-4, atol=1e-4)
+    alone = torch.zeros(1, 17, 2)
+    alone[0, 3] = scale
+    assert processor().normalize(alone)[0, 0, 3].tolist() == [0, 0, 1]
+
+
 def test_resampling_takes_whole_frames() -> None:
     frames = torch.arange(11.0).view(1, 11, 1, 1)
     assert processor(num_frames=6).resample(frames).flatten().tolist() == [0, 2, 4, 6, 8, 10]
@@ -181,6 +197,29 @@ def test_the_default_network_has_the_size_of_posec3d() -> None:
     count = sum(p.numel() for p in model.parameters())
     assert round(count / 1e6, 1) == 2.0
     assert model.classifier.in_features == 512
+
+
+def test_stages_have_the_shapes_of_slowonly() -> None:
+    """Every stage halves height and width, the last one also the frames; there is no pooling after the stem."""
+    with torch.device("meta"):
+        model = HeatmapForVideoClassification(HeatmapConfig(**tables("coco_17")))
+        shapes: list[tuple] = []
+        for block in model.blocks:
+            block.register_forward_hook(lambda module, inputs, out: shapes.append(tuple(out.shape[1:])))
+        model.train()(torch.zeros(2, 1, 48, 17, 3))
+    stages = [((128, 48, 28, 28), 4), ((256, 48, 14, 14), 6), ((512, 24, 7, 7), 3)]
+    assert shapes == [shape for shape, count in stages for _ in range(count)]
+
+
+@pytest.mark.parametrize(("inflate", "seen"), [([0, 0, 0], {3}), ([0, 1, 0], {2, 3, 4}), ([0, 1, 1], {1, 2, 3, 4, 5})])
+def test_inflated_stages_see_three_frames(inflate: list[int], seen: set[int]) -> None:
+    model = network(inflate=inflate, temporal_strides=[1, 1, 1], base_channels=8)
+    x = torch.randn(1, 8, 7, 16, 16)
+    changed = x.clone()
+    changed[:, :, 3] += 1
+    with torch.no_grad():
+        differs = (model.blocks(x) != model.blocks(changed)).any(-1).any(-1).any(1)[0]
+    assert set(differs.nonzero().flatten().tolist()) == seen
 
 
 def test_every_parameter_gets_a_gradient_and_points_get_none() -> None:

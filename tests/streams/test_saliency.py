@@ -86,6 +86,83 @@ def test_of_hands_and_face_the_one_that_moves_counts_more() -> None:
     assert (fewer[:, 2] < 70).all()  # with one hand only, the box is at this hand
 
 
+def sides(boxes: np.ndarray) -> np.ndarray:
+    return boxes[:, 2] - boxes[:, 0]
+
+
+def middles(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def test_what_changes_all_over_the_picture_is_not_followed() -> None:
+    """An uneven light, and a frame that the codec makes anew; the square is followed all the same."""
+    frames, centres = square_clip()
+    light = np.linspace(14, 30, W)[None, :, None] * (np.arange(T) % 2)[:, None, None, None]
+    anew = frames.copy()
+    anew[12][np.random.default_rng(1).random((H, W)) < 0.4] += 30
+    for clip in ((frames + light).astype(np.uint8), anew):
+        boxes = SaliencyCrop().from_frames(clip)
+        assert sides(boxes).max() < 0.7 * H
+        assert np.abs(middles(boxes) - centres).max() < 25
+
+
+def test_small_changes_are_no_motion() -> None:
+    still = np.full((T, H, W, 3), 100, np.uint8)
+    still[::2, 30:60, 40:80] += 6  # of 255, as a codec leaves them in blocks
+    assert (SaliencyCrop().from_frames(still) == [0, 0, W, H]).all()
+    still[::2, 30:60, 40:80] += 20
+    assert sides(SaliencyCrop().from_frames(still)).max() < W
+    points = np.tile([[[60.0, 45.0]]], (T, 1, 1))
+    points[::2] += 0.1  # pixels, as a detector trembles
+    assert (SaliencyCrop().from_points(points, ["left_wrist"], (H, W)) == [0, 0, W, H]).all()
+
+
+def test_the_box_is_around_what_moves_most_and_its_course_is_smooth() -> None:
+    rng, t = np.random.default_rng(0), np.arange(T)
+    course = np.stack([25 + 3.0 * t, np.full(T, 45.0)], 1)
+    points = np.tile([[[60.0, 12.0], [20.0, 70.0], [100.0, 70.0]]], (T, 1, 1))
+    points[:, 1] = course + rng.normal(0, 3, (T, 2))
+    joints = ["nose", "left_wrist", "right_wrist"]
+    boxes = SaliencyCrop(padding=0.0).from_points(points, joints, (H, W))
+    assert sides(boxes).max() == np.ceil(0.4 * H)  # the others rest: no room is made for them
+    inner = slice(0, 20)  # then the border of the picture holds the box up
+    assert np.abs(middles(boxes) - course)[inner].max() < 5  # also at the first frame: nothing lags behind
+    assert np.diff(middles(boxes)[inner], 2, axis=0).std() < 0.3 * np.diff(points[inner, 1], 2, axis=0).std()
+    face = np.concatenate([points, np.tile(points[:, :1], (1, 60, 1))], 1)  # much that rests counts together
+    boxes = SaliencyCrop(padding=0.0).from_points(face, joints + ["nose"] * 60, (H, W))
+    assert boxes[:, 1].max() <= 12
+
+
+def test_small_motion_after_great_motion_moves_no_box() -> None:
+    points = np.tile([[[20.0, 20.0], [100.0, 70.0]]], (T, 1, 1))
+    points[: T // 2, 0, 0] += 8 * np.sin(np.arange(T // 2))
+    points[T // 2 :, 1, 0] += 0.5 * np.sin(np.arange(T // 2))
+    boxes = SaliencyCrop().from_points(points, ["left_wrist", "right_wrist"], (H, W))
+    assert (boxes[:, 2] < 70).all()
+
+
+@pytest.mark.parametrize("padding", [0.0, 0.25])
+def test_the_margin_is_a_share_of_the_box_on_every_side(padding) -> None:
+    points = np.tile([[[40.0, 45.0], [80.0, 45.0]]], (T, 1, 1))
+    points[:, :, 1] += 4 * np.sin(np.arange(T))[:, None]
+    boxes = SaliencyCrop(padding=padding).from_points(points, ["left_wrist", "right_wrist"], (H, W))
+    assert (sides(boxes) == 40 * (1 + 2 * padding)).all()
+
+
+@pytest.mark.parametrize(
+    "odd", [(90.0, 80.0, 0.05), (1e6, 5.0, 0.9), (-3.0, 40.0, 0.9), (1e30, 1e30, 0.9), (np.nan, 5.0, 0.9)]
+)
+def test_points_that_are_unsure_or_not_in_the_picture_move_no_box(odd) -> None:
+    joints = ["nose", "left_wrist", "right_wrist"]
+    points = np.zeros((T, 3, 3))
+    points[:] = [[60, 12, 0.9], [20, 70, 0.9], [100, 70, 0.9]]
+    points[:, 1, 0] += 8 * np.sin(np.arange(T))
+    unseen, false = points.copy(), points.copy()
+    unseen[::3, 2], false[::3, 2] = 0, odd
+    expected = SaliencyCrop().from_points(unseen, joints, (H, W))
+    np.testing.assert_array_equal(SaliencyCrop().from_points(false, joints, (H, W)), expected)
+
+
 def test_hands_and_faces_of_all_layouts_are_known() -> None:
     for name, count in (("coco_17", 7), ("kinect_20", 5), ("openpose_68", 63), ("openpose_22", None)):
         chosen = [joint for joint in read_layout(name).names if followed(joint)]
@@ -148,6 +225,30 @@ def test_a_data_set_is_cropped_and_read_like_any_other(tiny_dataset, tmp_path, c
     assert (out / "test" / "clips" / "000000.mp4").stat().st_mtime_ns == stamp
     assert cli.main(["crop", str(data), "--out", str(data)]) == 1
     assert "the data set itself" in capsys.readouterr().err
+    made = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert cli.main(["crop", str(data), "--out", str(out), "--size", "48", "--padding", "0.1"]) == 1
+    assert f"{out} was made otherwise (padding); remove that folder to begin again" in capsys.readouterr().err
+    table = data / "test" / "metadata.jsonl"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[::-1]))  # other clips in these places
+    assert cli.main(["crop", str(data), "--out", str(out), "--size", "48"]) == 1
+    assert "was made otherwise (dataset)" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == made
+    assert cli.main(["crop", str(data), "--out", str(tiny_dataset)]) == 1
+    assert f"{tiny_dataset} holds files that this command did not make" in capsys.readouterr().err
+
+
+def test_clips_that_have_points_are_cropped_by_them_whatever_the_first_one_has(tiny_dataset, tmp_path, capsys) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_dataset, data, ignore=shutil.ignore_patterns("train", "validation"))
+    labels = json.loads((data / "labels.json").read_text()) | {"keypoints": "coco_17"}
+    (data / "labels.json").write_text(json.dumps(labels))
+    rows = [json.loads(line) for line in (data / "test" / "metadata.jsonl").read_text().splitlines()]
+    table = "".join(json.dumps(row | {"keypoints": "b.npy" if n else None}) + "\n" for n, row in enumerate(rows))
+    (data / "test" / "metadata.jsonl").write_text(table)
+    np.save(data / "test" / "b.npy", np.ones((20, 16, 3), np.float32))
+    assert cli.main(["crop", str(data), "--out", str(tmp_path / "out"), "--size", "48"]) == 1
+    assert "b.npy holds (20, 16, 3) numbers; expected (frames, 17 joints of coco_17" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out" / "test" / "clips").iterdir()] == ["000000.mp4"]
 
 
 @pytest.mark.parametrize("people", [1, 2])
@@ -163,6 +264,9 @@ def test_points_decide_where_a_hand_is_ever_seen_and_else_the_frames(tmp_path, p
     np.testing.assert_array_equal(boxes(points), crop.from_points(points[-1], layout.names, (H, W)))
     np.testing.assert_array_equal(boxes(np.zeros_like(points)), crop.from_frames(frames))
     assert not np.array_equal(boxes(points), crop.from_frames(frames))
+    np.testing.assert_array_equal(boxes(points[:, :-1]), crop.from_frames(frames))  # which frame is which?
+    points[..., 2] *= 0.05
+    np.testing.assert_array_equal(boxes(points), crop.from_frames(frames))
 
 
 def test_of_a_clip_that_is_shorter_than_a_frame_the_one_on_display_is_read(tmp_path) -> None:

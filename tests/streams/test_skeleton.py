@@ -8,6 +8,7 @@ import torch
 from microgesture.data.keypoints import LAYOUTS, Layout, read_layout
 from microgesture.streams.skeleton.configuration_skeleton import SkeletonConfig
 from microgesture.streams.skeleton.modeling_skeleton import (
+    DecoupledBlock,
     JointMixing,
     SkeletonForVideoClassification,
     bone_graphs,
@@ -71,6 +72,14 @@ def test_place_and_size_of_a_body_in_the_picture_do_not_matter() -> None:
     assert float((longer[0] - hips[0]).abs().max()) < 20  # in body sizes, not pixels
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e6, 1e25])
+def test_the_unit_of_the_points_does_not_matter(scale: float) -> None:
+    ready = processor().normalize(person(9))
+    torch.testing.assert_close(processor().normalize(person(9) * scale), ready, rtol=1e-4, atol=1e-4)
+    head = torch.cat([person(9)[:, :5], torch.zeros(9, 12, 2)], 1)  # whose size is the spread of its points
+    torch.testing.assert_close(processor().normalize(head * scale), processor().normalize(head), rtol=1e-4, atol=1e-4)
+
+
 def test_walking_stays_visible() -> None:
     walking = person(20) + torch.linspace(0, 300, 20)[:, None, None]
     hips = processor().normalize(walking)[0, :, [11, 12], 0].mean(1)
@@ -82,13 +91,14 @@ def test_points_that_are_not_seen_lie_between_their_neighbours_in_time() -> None
     gaps = whole.clone()
     gaps[3:6, 15] = 0  # as OpenPose writes it
     gaps[4, 2, 0] = torch.nan
+    gaps[6, 1, 2] = torch.nan
     gaps[0, 16, 2] = 0.05  # below min_confidence; its first frame gets the place of the next
     ready, expected = processor().normalize(gaps)[0], processor().normalize(whole)[0]
     torch.testing.assert_close(ready[1:, :, :2], expected[1:, :, :2], rtol=1e-4, atol=1e-4)  # it moves evenly
     torch.testing.assert_close(ready[0, 16, :2], ready[1, 16, :2])
     assert ready[3:6, 15, 2].tolist() == [0, 0, 0]
-    assert float(ready[4, 2, 2]) == float(ready[0, 16, 2]) == 0
-    assert float(ready[..., 2].sum()) == 9 * 17 - 5
+    assert float(ready[4, 2, 2]) == float(ready[6, 1, 2]) == float(ready[0, 16, 2]) == 0
+    assert float(ready[..., 2].sum()) == 9 * 17 - 6
 
 
 def test_a_joint_that_is_never_seen_stands_in_the_centre_and_nobody_at_all_is_nothing() -> None:
@@ -196,12 +206,32 @@ def test_joints_are_mixed_by_the_matrix_of_their_group() -> None:
     torch.testing.assert_close(mixing(x), expected)
 
 
+@pytest.mark.parametrize(("width_in", "width"), [(8, 8), (8, 16)])
+def test_a_decoupled_block_mixes_joints_within_frames_then_frames_within_joints(width_in: int, width: int) -> None:
+    block = DecoupledBlock(network().config, width_in, width).eval()
+    with torch.no_grad():
+        block.spatial[1].mix.normal_()
+    x = torch.randn(1, width_in, 6, 17)
+    changed = x.clone()
+    changed[:, :, 3, 5] += 1
+    frames, joints = (block.spatial(x) != block.spatial(changed)).any(1)[0].nonzero(as_tuple=True)
+    assert set(frames.tolist()) == {3}
+    assert set(joints.tolist()) == set(range(17))
+    inner = torch.randn(1, width, 6, 17)
+    other = inner.clone()
+    other[:, :, 3, 5] += 1
+    frames, joints = (block.temporal(inner) != block.temporal(other)).any(1)[0].nonzero(as_tuple=True)
+    assert set(joints.tolist()) == {5}
+    assert set(frames.tolist()) == ({2, 3, 4} if width == width_in else {1, 2})  # a step of two sees 1-3 and 3-5
+
+
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_second_person_who_is_not_there_changes_nothing(kind: str) -> None:
     model = network(network=kind)
     alone = processor()([person(9)])["keypoints"]
     beside = torch.cat([alone, torch.zeros_like(alone)], 1)
-    torch.testing.assert_close(model(alone).logits, model(beside).logits)
+    for absent in (beside, beside.flip(1)):  # also where the empty place is the first
+        torch.testing.assert_close(model(alone).logits, model(absent).logits)
     torch.testing.assert_close(model(alone).logits, model(alone[:, 0]).logits)
     both = processor()(torch.stack([person(9), person(9, seed=1)]))["keypoints"]
     swapped = both.flip(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from microgesture.evaluation.score_file import Scores, score_path
 from microgesture.losses.class_balance import square_root_weights, weighted_cross_entropy
 from microgesture.losses.orthogonal import orthogonal_semantic_loss
 from microgesture.run_record import write_run_record
-from microgesture.streams import keypoint_augment
+from microgesture.streams import evaluation, keypoint_augment
 from microgesture.streams.adaptation_data import adapted_to, clip_digests
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
@@ -71,12 +72,15 @@ def command(skeletons: Path, folder: Path, stream: str, **fields) -> list[str]:
     return write_recipe(folder / f"{stream}.yaml", fields)
 
 
-def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp_path, capsys) -> None:
+def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp_path, capsys, monkeypatch) -> None:
+    real, used = evaluation.baseline_metrics, []
+    monkeypatch.setattr(evaluation, "baseline_metrics", lambda *clips: used.append(clips) or real(*clips))
     train_fgsgl.main(
         command(
             skeletons,
             tmp_path,
             "skeleton",
+            stream_config=STREAMS["skeleton"] | {"min_confidence": 0.3},
             class_balance="square_root",
             semantic_loss="orthogonal",
             num_train_epochs=24,
@@ -103,6 +107,8 @@ def test_the_skeleton_stream_learns_and_leaves_what_fg_sgl_leaves(skeletons, tmp
     for text in ("skeleton stream", "linear model, points", "by subject: e", "temperature"):
         assert text in printed
     assert "FG-SGL" not in printed
+    for clips in used[0][:2]:  # the linear model sees the points as the stream does, at 16 moments
+        assert (clips.processor.min_confidence, clips.processor.num_frames) == (0.3, 16)
     scores = Scores.read(score_path(out, "test"))
     assert int((scores.logits.argmax(1) == scores.labels).sum()) == result["metrics"]["correct"]
     with pytest.raises(ValueError, match="has no split 'exam'"):
@@ -294,19 +300,23 @@ def test_a_clip_in_the_mirror_has_the_label_of_the_mirror(skeletons) -> None:
     assert 1 <= changed < 12
 
 
-def test_augmentation_keeps_the_body_together() -> None:
-    points = torch.cat([torch.randn(1, 6, 17, 3), torch.ones(1, 6, 17, 1)], -1)
-    drawn = augment.draw(0, 0, 0)
-    rotation = keypoint_augment.turn(drawn, 3)
-    torch.testing.assert_close(rotation @ rotation.T, torch.eye(3), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("D", [2, 3])
+def test_augmentation_keeps_the_body_together(D) -> None:
+    points = torch.cat([torch.randn(1, 6, 17, D), torch.ones(1, 6, 17, 1)], -1)
+    points[0, 2:4, 6, D] = 0  # unseen for a while
+    drawn = augment.draw(0, 3, 0)
+    rotation = keypoint_augment.turn(drawn, D)
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(D), rtol=1e-5, atol=1e-5)
     assert float(rotation.det()) == pytest.approx(1, abs=1e-5)
-    changed = keypoint_augment.apply(points, drawn, 0, 0, 0)
-    lost = (changed[..., 3] == 0).all(1)[0]
-    assert bool((changed[0, :, lost, :3] == 0).all())
+    changed = keypoint_augment.apply(points, drawn, 0, 3, 0)
+    lost = (changed[..., D] == 0).all(1)[0]
+    assert 1 <= int(lost.sum()) < 9  # this seed, epoch and clip lose some joints
+    assert bool((changed[0, :, lost] == 0).all())
     kept = ~lost
-    assert bool((changed[0, :, kept, 3] == 1).all())
-    lengths = changed[0, :, kept, :3].norm(dim=-1) / points[0, :, kept, :3].norm(dim=-1)
+    assert torch.equal(changed[0, :, kept, D], points[0, :, kept, D])
+    lengths = changed[0, :, kept, :D].norm(dim=-1) / points[0, :, kept, :D].norm(dim=-1)
     assert 0.7 < float(lengths.median()) < 1.3
+    assert not torch.allclose(changed[0, :, kept, :D], points[0, :, kept, :D], atol=0.05)
     begin, end = keypoint_augment.span(drawn)
     assert 0 <= begin < end <= 1
     assert end - begin >= keypoint_augment.SHORTEST - 1e-6
@@ -315,9 +325,39 @@ def test_augmentation_keeps_the_body_together() -> None:
 def test_a_broken_keypoint_file_is_named(skeletons, tmp_path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(skeletons, copy)
-    np.save(copy / "train" / "keypoints" / "4.npy", np.zeros((5, 3, 3), np.float32))
-    with pytest.raises(ValueError, match=r"4\.npy: keypoints of a clip must be"):
+    file = copy / "train" / "keypoints" / "4.npy"
+    whole = file.read_bytes()
+
+    def told() -> str:
+        with pytest.raises(ValueError, match=r"4\.npy") as caught:
+            keypoints(copy)
+        return str(caught.value)
+
+    np.save(file, np.zeros((5, 3, 3), np.float32))
+    assert "4.npy: keypoints of a clip must be" in told()
+    for damaged in (whole[:300], whole[:20], b"", b"hello"):
+        file.write_bytes(damaged)
+        assert re.search(r"4\.npy is damaged, or no array of numbers \(.*\); make or save it again", told())
+    np.save(file, np.array([{}], object), allow_pickle=True)
+    assert "is damaged, or no array of numbers" in told()
+    np.save(file, np.ones((5, 17, 3), np.int64))
+    assert "holds int64, and points are floating-point numbers; save it as float32" in told()
+    file.unlink()
+    assert "4.npy: there is no such file; make the data set again" in told()
+
+
+def test_clips_without_points_are_counted_and_named(skeletons, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(skeletons, copy)
+    table = copy / "train" / "metadata.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    rows[0]["keypoints"] = rows[5]["keypoints"] = None
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labels = json.loads((copy / "labels.json").read_text())
+    labels.pop("keypoints", None)  # then the layout is told by the first clip that has points
+    (copy / "labels.json").write_text(json.dumps(labels))
+    with pytest.raises(ValueError, match=r"train: 2 of 24 clips have no keypoints, the first is 000\.mp4\. .*all 0"):
         keypoints(copy)
-    (copy / "train" / "keypoints" / "4.npy").unlink()
-    with pytest.raises(ValueError, match=r"4\.npy: there is no such file"):
+    np.save(copy / "train" / "keypoints" / "1.npy", np.ones((5, 3, 2), np.float32))
+    with pytest.raises(ValueError, match=r"1\.npy: no keypoint layout has 3 joints; known are: .*coco_17"):
         keypoints(copy)

@@ -92,7 +92,8 @@ class HeatmapProcessor(FeatureExtractionMixin):
         if not bool(seen.any()):
             return whole.new_zeros(*whole.shape[:3], D + 1)
         low, high = place[seen].min(0).values, place[seen].max(0).values
-        half = ((high - low).max() / 2).clamp(min=1e-6)
+        half = (high - low).max() / 2
+        half = torch.where(half > 0, half, 1.0)  # of one point alone
         boxed = torch.where(seen[..., None], (place - (low + high) / 2) / half, 0.0)
         return torch.cat([boxed, torch.where(seen, sure.clamp(0, 1), 0.0)[..., None]], -1)
 

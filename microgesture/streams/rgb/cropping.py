@@ -10,6 +10,7 @@ import json
 import os
 from bisect import bisect_right
 from contextlib import closing
+from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -24,16 +25,21 @@ from tqdm import tqdm
 
 from microgesture.data import load
 from microgesture.data.clips import LABELS_FILE, METADATA_FILE, write_text
+from microgesture.data.fingerprint import fingerprint
 from microgesture.data.keypoints import Layout
+from microgesture.data.made_by import settle
 from microgesture.streams.adaptation_data import read_rows
 from microgesture.streams.keypoint_clips import COLUMN, layout_of, read_points
-from microgesture.streams.rgb.saliency import SaliencyCrop, followed
+from microgesture.streams.rgb.saliency import SaliencyCrop, followed, visible
 
+MADE_BY = "crop.json"
 CRF = "12"  # of H.264; hardly to be seen, and the reader decodes it again
 
 
 def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, reader: Any) -> dict[str, int]:
     """Writes the cropped data set; clips that are there already are kept, so it goes on where it was stopped.
+
+    `crop.json` says there of which data, and how, they are made.
 
     Args:
         dataset: A data set folder.
@@ -46,18 +52,19 @@ def crop_data(dataset: Path, out: Path, crop: SaliencyCrop, size: int, reader: A
         Clips of each split.
 
     Raises:
-        ValueError: `out` is the data set itself, the size is odd, or a clip cannot be read.
+        ValueError: `out` is the data set itself, or holds something else than what these settings make of it; the
+            size is odd, or a clip cannot be read.
     """
     if out.resolve() == dataset.resolve():
         raise ValueError(f"--out is {out}, the data set itself; name another folder")
     if size < 16 or size % 2:
         raise ValueError(f"--size is {size}; frames need an even number of pixels, 16 or more")
     data = load(dataset)
-    out.mkdir(parents=True, exist_ok=True)
+    settle(out / MADE_BY, {"dataset": fingerprint(dataset), "size": size, **asdict(crop)}, "files")
     labels = json.loads((dataset / LABELS_FILE).read_text(encoding="utf-8"))
     labels.pop("keypoints", None)
     for split, rows in data.items():
-        layout = layout_of(dataset, split, rows) if COLUMN in rows.column_names and rows[COLUMN][0] else None
+        layout = layout_of(dataset, split, rows) if COLUMN in rows.column_names and any(rows[COLUMN]) else None
         written = read_rows(dataset, split)
         (out / split / "clips").mkdir(parents=True, exist_ok=True)
         for number, row in enumerate(tqdm(written, desc=f"cropping {split}", unit="clip")):
@@ -101,12 +108,16 @@ def _boxes(
 ) -> Any:
     """From keypoints in pixels with a row for each frame, where a hand or face is ever seen; else from the frames."""
     if layout is not None and layout.unit == "pixels" and row.get(COLUMN):
-        points = read_points(folder, row[COLUMN]).astype(np.float64)
+        points, size = read_points(folder, row[COLUMN]), frames.shape[1:3]
         people = points if points.ndim == 4 else points[None]  # (M, T, J, C)
-        follows = np.array([followed(name) for name in layout.names])
-        odd = people.shape[2] != len(follows)  # `from_points` says what is wrong with it
-        if people.shape[1] == len(frames) and (odd or np.nan_to_num(people[:, :, follows]).all(-1).any()):
-            return crop.from_points(np.concatenate(people, 1), layout.names * len(people), frames.shape[1:3])
+        if people.ndim != 4 or people.shape[2] != len(layout.names) or people.shape[3] not in (2, 3):
+            raise ValueError(
+                f"{folder / row[COLUMN]} holds {points.shape} numbers; expected (frames, {len(layout.names)} joints "
+                f"of {layout.name}, 2 or 3), or the same of two people: make or save it again"
+            )
+        follows = [followed(name) for name in layout.names]
+        if people.shape[1] == len(frames) and visible(people[:, :, follows], size).any():
+            return crop.from_points(np.concatenate(people, 1), layout.names * len(people), size)
     return crop.from_frames(frames)
 
 

@@ -18,6 +18,7 @@ FOLLOWED = (
 )  # fmt: skip
 """Words in the names of the joints that are followed."""
 NOT_FOLLOWED = ("hip", "ankle", "foot", "toe", "heel")
+MIN_CONFIDENCE = 0.1  # a point that is seen less well counts as unseen, as in the streams on keypoints
 RESTING = 0.02  # weight of a joint that rests, beside 1 for the one that moves most in that frame
 SPREAD = 4  # how fast a change counts less, the more of the picture it fills
 QUIET = 0.1  # of the clip's greatest energy: frames with less say nothing about where the box is
@@ -94,8 +95,7 @@ class SaliencyCrop:
         """Boxes by the keypoints of hands and face, those that move more counting more.
 
         Args:
-            points: `(T, J, 2)` pixels, or `(T, J, 3)` with the confidence; a point is unseen where it is no number,
-                0, or has confidence 0.
+            points: `(T, J, 2)` pixels, or `(T, J, 3)` with the confidence.
             joints: Names of the J joints.
             size: H, W of a frame.
 
@@ -111,8 +111,7 @@ class SaliencyCrop:
         if not chosen:
             raise ValueError(f"none of the joints is of a hand or the face: {', '.join(joints)}")
         given = np.asarray(points, np.float64)[:, chosen]
-        place = given[..., :2]
-        seen = np.isfinite(place).all(2) & (place != 0).any(2) & ((given[..., 2] > 0) if given.shape[2] > 2 else True)
+        place, seen = given[..., :2], visible(given, size)
         speed = np.zeros(seen.shape)
         both = seen[1:] & seen[:-1]
         speed[1:][both] = np.linalg.norm(place[1:][both] - place[:-1][both], axis=1) / min(size)
@@ -133,7 +132,8 @@ class SaliencyCrop:
         centre = (smooth[:, :2] + smooth[:, 2:]) / 2
         side = (smooth[:, 2:] - smooth[:, :2]).max(1) * (1 + 2 * self.padding)
         side = np.maximum(side, self.min_size * min(H, W))
-        extent = np.ceil(np.minimum(side[:, None], [W, H])).astype(np.int64)
+        # What a sum of many floating-point numbers is off by makes no pixel.
+        extent = np.ceil(np.minimum(side[:, None], [W, H]) - 1e-6).astype(np.int64)
         corner = np.rint(centre - extent / 2).astype(np.int64)
         corner = np.clip(corner, 0, np.array([W, H]) - extent)
         return np.concatenate([corner, corner + extent], 1)
@@ -155,6 +155,23 @@ class SaliencyCrop:
         spread = (weights * offset**2).sum(1, keepdims=True) - place**2
         slope = ((weights * offset) @ boxes - place * mean) / (spread + 1)  # + 1: two frames alone are no course
         return mean - slope * place
+
+
+def visible(points: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Which points can be seen in the frame: not those that are no number, all 0, unsure, or outside.
+
+    Args:
+        points: `(..., 2)` pixels, or `(..., 3)` with the confidence.
+        size: H, W of a frame.
+
+    Returns:
+        `(...)`.
+    """
+    place = points[..., :2]
+    inside = ((place >= 0) & (place < [size[1], size[0]])).all(-1)  # also false where it is no number
+    sure = points[..., 2] >= MIN_CONFIDENCE if points.shape[-1] > 2 else True
+    seen: npt.NDArray[np.bool_] = inside & (place != 0).any(-1) & sure
+    return seen
 
 
 def followed(joint: str) -> bool:

@@ -239,7 +239,7 @@ class SkeletonForVideoClassification(SkeletonPreTrainedModel):
             )
         B, M = keypoints.shape[:2]
         present = (keypoints[..., D] > 0).any(-1).any(-1)  # (B, M)
-        present[:, 0] = True  # a clip in which nobody is seen still has an answer
+        present[:, 0] |= ~present.any(1)  # a clip in which nobody is seen still has an answer
         clip = torch.arange(B, device=keypoints.device)[:, None].expand(B, M)[present]
         features = self.blocks(self.read(keypoints[present])).mean((2, 3))  # (people, P)
         total = features.new_zeros(B, features.shape[1]).index_add(0, clip, features)

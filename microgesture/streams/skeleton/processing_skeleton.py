@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +27,8 @@ class SkeletonProcessor(FeatureExtractionMixin):
         dimensions: Coordinates of a point, 2 or 3. Further numbers of a point are how well it is seen, 0 to 1.
         num_frames: T that a clip is resampled to.
         min_confidence: A point that is seen less well counts as unseen.
-        center: Joints in whose middle a person's centre lies; default: the hips, else the neck, else all joints.
+        center: Joints in whose middle a person's centre lies; default: the hips, else the neck, else the
+            shoulders, else all joints. Of a person in whom they are never seen together, all points that are seen.
 
     Raises:
         TypeError: A setting is unknown.
@@ -166,7 +166,7 @@ class SkeletonProcessor(FeatureExtractionMixin):
     def _measure(self, place: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Centre `(dimensions,)` and size of the clip's people; the first person's where there are two."""
         first = int(seen.any((1, 2)).float().argmax())
-        place, seen = place[first], seen[first]  # (T, J, D), (T, J)
+        place, seen = place[first].double(), seen[first]  # (T, J, D), (T, J); the squares of float32 may not fit in it
         here = seen[:, self.center].all(1)
         if bool(here.any()):
             middle = place[here][:, self.center].mean(1).median(0).values
@@ -183,7 +183,7 @@ class SkeletonProcessor(FeatureExtractionMixin):
         size = sum(lengths) / len(lengths) if lengths else 0.0
         if not size > 0 and bool(seen.any()):  # no such bone is seen: the spread of all points does instead
             size = float((place[seen] - middle).square().sum(-1).mean().sqrt())
-        return middle, size if size > 0 and math.isfinite(size) else 1.0
+        return middle.float(), size if size > 0 else 1.0
 
 
 def _between(place: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
