@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from test_stream_training import points_of
 import evaluate_fgsgl
 import train_fgsgl
 from microgesture import cli
-from microgesture.data.clips import ClipSample
-from microgesture.evaluation.score_file import Scores, score_path
+from microgesture.data import load
+from microgesture.data.clips import ClipSample, DatasetInfo
+from microgesture.evaluation.score_file import Scores, row_names, score_path, scores_of, weights_digest
 from microgesture.streams import adaptation
 from microgesture.streams.adaptation_data import adapted_to, clip_digests, read_rows, write_round
+from microgesture.streams.pseudo_labels import REJECTED, Rule
 
 STREAMS = {name: CONFIGS[name] for name in ("skeleton", "heatmap")}
 MAIN = {"train_fgsgl.py": train_fgsgl.main, "evaluate_fgsgl.py": evaluate_fgsgl.main}
@@ -76,6 +79,33 @@ def recipe(world: Path, out: Path, data: Path | None = None, **fields) -> adapta
     path = world / f"{out.name}.yaml"
     path.write_text(yaml.safe_dump(fields))
     return adaptation.read(path)
+
+
+def never(runs) -> list:
+    raise AssertionError("nothing may be trained or scored here")
+
+
+def experiment(asked: adaptation.Recipe) -> adaptation._Experiment:
+    data = Path(asked.dataset_dir)
+    return adaptation._Experiment(asked, never, load(data), DatasetInfo.read(data), set())
+
+
+def scored(folder: Path, data: Path, said: int, seed: int, scale: float = 1.0) -> adaptation.StreamRun:
+    """A run with scores: mostly right on validation, and `said` of every target."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, names = load(data), tuple(DatasetInfo.read(data).names)
+    for split in ("validation", "unlabelled"):
+        clips = tuple(row_names(data, split, rows[split]))
+        truth = np.array([-1 if label is None else label for label in rows[split]["label"]])
+        noise = np.random.default_rng([seed, len(split)]).normal(size=(len(clips), 4))
+        shown = 2 * np.eye(4)[truth] if split == "validation" else 6 * np.eye(4)[[said] * len(clips)]
+        logits = scale * (noise + shown)
+        made_with = weights_digest(folder)
+        people = tuple(rows[split]["subject"])
+        Scores("tiny", split, names, clips, people, truth, logits.astype(np.float32), made_with).save(
+            score_path(folder, split)
+        )
+    return adaptation.StreamRun(folder.name, 0, folder / "recipe.yaml", folder, (data, ()), "cache")
 
 
 def weights(out: Path) -> dict[str, np.ndarray]:
@@ -260,6 +290,63 @@ def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None
     assert len(taught) == 1
 
 
+def test_a_stream_is_taught_by_the_others_and_calibrated(world, tmp_path) -> None:
+    one, data = experiment(recipe(world, tmp_path / "out")), world / "data"
+    runs = {"skeleton": scored(tmp_path / "skeleton", data, 1, 0), "heatmap": scored(tmp_path / "heatmap", data, 2, 1)}
+    found = {
+        (method, name): one._taught(method, name, runs) for method in ("cmpl", "self_training") for name in STREAMS
+    }
+    said = {key: set(taught.labels.tolist()) - {REJECTED} for key, taught in found.items()}
+    assert said["cmpl", "skeleton"] == said["self_training", "heatmap"] == {2}
+    assert said["cmpl", "heatmap"] == said["self_training", "skeleton"] == {1}
+    # A teacher that is four times as sure of everything teaches the same.
+    runs["heatmap"] = scored(tmp_path / "heatmap", data, 2, 1, scale=4.0)
+    again = one._taught("cmpl", "skeleton", runs)
+    np.testing.assert_array_equal(again.labels, found["cmpl", "skeleton"].labels)
+    np.testing.assert_allclose(again.confidence, found["cmpl", "skeleton"].confidence, rtol=1e-3)
+
+
+def test_scores_of_other_clips_than_the_data_set_has_teach_nothing(world, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    runs = {name: scored(tmp_path / name, data, 1, 0) for name in STREAMS}
+    write_rows(data, "unlabelled", read_rows(data, "unlabelled")[::-1])
+    one = experiment(recipe(world, tmp_path / "out", data))
+    with pytest.raises(
+        ValueError, match=r"other clips in unlabelled than when .* was scored: give another output_dir"
+    ):
+        one._taught("cmpl", "skeleton", runs)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_target_whose_label_is_known_to_the_source_is_refused(world, tmp_path, split) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    shutil.copy(data / split / "clips" / "003.mp4", data / "unlabelled" / "clips" / "0.mp4")
+    with pytest.raises(ValueError, match=f"clips of unlabelled stand in {split} as well, whose labels are used"):
+        adaptation.adapt(recipe(world, tmp_path / "out", data), never, print)
+
+
+@pytest.mark.parametrize("missing", ["metrics.json", "model.safetensors"])
+def test_a_source_that_is_not_whole_is_not_trained_in_its_place(world, tmp_path, missing) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(world / "source_skeleton", half)
+    (half / missing).unlink()
+    fields = yaml.safe_load((world / "skeleton.yaml").read_text()) | {"output_dir": str(half)}
+    (world / "half.yaml").write_text(yaml.safe_dump(fields))
+    asked = recipe(world, tmp_path / "out", streams={"skeleton": "half.yaml", "heatmap": "heatmap.yaml"})
+    with pytest.raises(FileNotFoundError, match="holds no whole checkpoint: train that stream first"):
+        adaptation.adapt(asked, never, print)
+
+
+def test_figures_of_one_stream_alone_are_marked_too(world, tmp_path) -> None:
+    asked = recipe(world, tmp_path / "out", streams={"skeleton": "skeleton.yaml"}, methods=["self_training"])
+    scores = scores_of(scored(tmp_path / "skeleton", world / "data", 1, 0).output, "validation")
+    right = int((scores.logits.argmax(1) == scores.labels).sum())
+    found = experiment(asked)._fused([scores], [replace(scores, transductive=True)])
+    assert found == {"transductive": True, "streams": {"skeleton": {"correct": right, "total": 8}}}
+
+
 @pytest.mark.parametrize(("name", "target"), [("", "test"), ("_to_2", "target"), ("_to_4", "target")])
 def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> None:
     found = adaptation.read(ROOT / "recipes" / f"adapt_utd_mhad{name}.yaml")
@@ -276,7 +363,11 @@ def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> No
         ({"methods": ["magic"]}, "methods has magic; choose of"),
         ({"rounds": 4}, "rounds is 4; give 1 to 3"),
         ({"target": "validation"}, "target is 'validation', whose labels are used"),
+        ({"test": "validation"}, "test is 'validation', whose labels are used"),
+        ({"streams": {}, "methods": ["self_training"]}, "streams names 0; give one or more"),
+        ({"streams": ["skeleton.yaml"]}, "streams must be a list of `name: recipe` lines"),
         ({"training": {"max_steps": 3}}, "training has max_steps, which the adaptation decides"),
+        ({"rule": {"quorum": 2}}, "rule.quorum is 2, but of 2 streams each has 1 to teach it"),
         ({"rule": {"quorums": 3}}, "rule has no 'quorums'"),
         ({"step": 3}, "has no field 'step'"),
     ],
@@ -284,6 +375,20 @@ def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> No
 def test_recipes_that_cannot_be(world, tmp_path, fields, message) -> None:
     with pytest.raises(ValueError, match=message):
         recipe(world, tmp_path / "out", **fields)
+
+
+def test_what_a_method_needs_is_asked_for_before_anything_is_trained(world, tmp_path) -> None:
+    with pytest.raises(ValueError, match="true_labels needs the labels of unlabelled"):
+        adaptation.adapt(recipe(world, tmp_path / "out", methods=["cmpl", "true_labels"]), never, print)
+    mirrored = {"methods": ["cmpl", "distillation"], "training": {"mirror_clips": True}}
+    with pytest.raises(ValueError, match="what a teacher says of a mirrored clip"):
+        adaptation.adapt(recipe(world, tmp_path / "out", **mirrored), never, print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_that_is_left_empty_is_as_if_it_were_not_there(world, tmp_path) -> None:
+    asked = recipe(world, tmp_path / "out", rule=None, training=None)
+    assert (asked.rule, asked.training) == (Rule(), {})
 
 
 def test_a_target_that_is_not_there_is_named_with_the_cure(world, tmp_path, capsys) -> None:
