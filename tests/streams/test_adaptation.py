@@ -134,6 +134,9 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
         record = json.loads((tmp_path / "out" / method / "round_1" / "skeleton" / "metrics.json").read_text())
         assert record["steps"] == 2
         assert record["adaptation"]["method"] == method
+        for number in (1, 2) if method in ("cmpl", "self_training") else (1,):
+            record = json.loads((tmp_path / "out" / method / f"round_{number}/skeleton/metrics.json").read_text())
+            assert record["recipe_fields"]["init_from"] == "source_skeleton"  # not from the round before
         assert bool(record["adaptation"]["targets"]) == (method in ("cmpl", "self_training"))
     for method, chosen in result["chosen_round"].items():
         validation = [
@@ -247,6 +250,10 @@ def test_targets_that_are_test_clips_are_called_so(world, tmp_path, capsys) -> N
     assert "TRANSDUCTIVE: this checkpoint was adapted to these very clips" in capsys.readouterr().out
     assert json.loads((adapted / "eval_test.json").read_text())["transductive"] is True
     assert Scores.read(score_path(adapted, "test")).transductive
+    card = (adapted / "README.md").read_text()
+    assert "It was also adapted to 8 other clips" in card
+    assert "figures on these are transductive" in card
+    assert "transductive" not in (source / "README.md").read_text()
     for run, split in ((adapted, "validation"), (source, "validation"), (source, "test")):
         evaluate_fgsgl.main([str(run), str(world / "data"), "--split", split, "--scores_only"])
     assert cli.main(["fuse", str(adapted), str(source), "--split", "test"]) == 1
