@@ -174,7 +174,7 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
     protocol = "transductive" if recipe.test in seen else "inductive"
     say(_announce(recipe, protocol))
     experiment = _Experiment(recipe, work, data, info, targets)
-    _settle(recipe, out)
+    _settle(recipe, experiment.fields, out)
     rows: list[dict[str, Any]] = []
     source = experiment.source()
     finals, chosen = {"source": experiment.tested(source)}, dict[str, int]()
@@ -216,12 +216,13 @@ def _announce(recipe: Recipe, protocol: str) -> str:
     return f"inductive: the streams adapt to {recipe.target}, and no clip of {recipe.test} is among these"
 
 
-def _settle(recipe: Recipe, out: Path) -> None:
-    """Keeps the settings; runs made with others are another experiment."""
-    path, now = out / "adapt.json", json.loads(json.dumps(asdict(recipe)))
+def _settle(recipe: Recipe, stream_recipes: dict[str, Any], out: Path) -> None:
+    """Keeps the settings, with those of the streams; runs made with others are another experiment."""
+    path = out / "adapt.json"
+    now = json.loads(json.dumps(asdict(recipe) | {"stream_recipes": stream_recipes}, default=str))
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(name for name in now if now[name] != before.get(name) and name != "methods")
+        other = sorted(name for name in now if now[name] != before.get(name, now[name]) and name != "methods")
         if other:
             raise ValueError(f"{out} was begun with another {', '.join(other)}; give another output_dir, or remove it")
     out.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +24,10 @@ from microgesture import cli
 from microgesture.data import load
 from microgesture.data.clips import ClipSample, DatasetInfo
 from microgesture.evaluation.score_file import Scores, row_names, score_path, scores_of, weights_digest
-from microgesture.streams import adaptation
+from microgesture.streams import adaptation, fusion
 from microgesture.streams.adaptation_data import adapted_to, clip_digests, read_rows, write_round
 from microgesture.streams.pseudo_labels import REJECTED, Rule
+from microgesture.streams.trainer import StreamTrainer
 
 STREAMS = {name: CONFIGS[name] for name in ("skeleton", "heatmap")}
 MAIN = {"train_fgsgl.py": train_fgsgl.main, "evaluate_fgsgl.py": evaluate_fgsgl.main}
@@ -109,7 +112,7 @@ def scored(folder: Path, data: Path, said: int, seed: int, scale: float = 1.0) -
 
 
 def weights(out: Path) -> dict[str, np.ndarray]:
-    files = sorted(out.glob("*/round_*/*/model.safetensors"))
+    files = sorted(out.rglob("round_*/*/model.safetensors"))
     return {
         f"{file.relative_to(out)}:{name}": value.numpy() for file in files for name, value in load_file(file).items()
     }
@@ -149,6 +152,14 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
     rows = read_rows(tmp_path / "out" / "cmpl" / "round_1" / "skeleton_data", "train")
     assert len(rows) == 24 + first["accepted"]
     assert all(row["truth"] is None for row in rows if "truth" in row)
+    told = read_rows(tmp_path / "out" / "distillation" / "round_1" / "skeleton_data", "train")
+    files = {
+        split: [scores_of(tmp_path / "out" / "source" / name, split) for name in asked.streams]
+        for split in ("validation", "train")
+    }
+    teacher = fusion.fuse(files["train"], fusion.fit(files["validation"], list(asked.streams)))
+    assert teacher.clips == tuple(row["file_name"] for row in told)  # the source's clips, and no target
+    np.testing.assert_allclose([row["teacher"] for row in told], np.exp(teacher.logits), atol=1e-6)
     table = (tmp_path / "out" / "adaptation.md").read_text()
     assert "Test, inductive: no test clip was a target." in table
     assert f"| cmpl, round {result['chosen_round']['cmpl']} of 2 |" in table
@@ -182,28 +193,36 @@ def test_source_checkpoints_are_scored_on_this_data_set_and_are_left_as_they_are
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_where_it_was_stopped(world, tmp_path, capsys) -> None:
-    class PowerCutError(Exception):
-        pass
+def test_the_command_goes_on_where_it_was_stopped(world, tmp_path, capsys, monkeypatch) -> None:
+    half_way = tmp_path / "stopped" / "source_only" / "round_1" / "skeleton"
+    loss, sent = StreamTrainer.compute_loss, []
 
-    def first_only(runs) -> list:
-        if "source_only" in str(runs[0].output):
-            work(runs[:1])
-            raise PowerCutError
-        return work(runs)
+    def power_cut(trainer, *args, **kwargs):
+        if Path(trainer.args.output_dir) == half_way and not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(trainer, *args, **kwargs)
 
-    wanted = {name: recipe(world, tmp_path / name, methods=["source_only", "cmpl"]) for name in ("whole", "stopped")}
-    adaptation.adapt(wanted["whole"], work, print)
-    with pytest.raises(PowerCutError):
-        adaptation.adapt(wanted["stopped"], first_only, print)
-    done = {
-        path: path.stat().st_mtime_ns for path in (tmp_path / "stopped" / "source_only").rglob("model.safetensors")
-    }
-    assert len(done) == 1
+    monkeypatch.setattr(StreamTrainer, "compute_loss", power_cut)
+    whole = recipe(world, tmp_path / "whole", methods=["source_only", "cmpl"])
+    stopped = recipe(world, tmp_path / "stopped", methods=["source_only"])
+    adaptation.adapt(whole, work, print)
+    with pytest.raises(SystemExit):  # after the first step of the second stream
+        adaptation.adapt(stopped, work, print)
+    assert (half_way / "checkpoint-1").is_dir()
+    done = {path: path.stat().st_mtime_ns for path in half_way.parent.glob("*/model.safetensors")}
+    assert [path.parent.name for path in done] == ["heatmap"]
+    adaptation.adapt(stopped, work, print)
+    found = {name: weights(tmp_path / name / "source_only") for name in ("whole", "stopped")}
+    assert set(found["whole"]) == set(found["stopped"])
+    for name, value in found["whole"].items():
+        np.testing.assert_array_equal(value, found["stopped"][name], err_msg=name)
+    # The other method by the command, in processes of its own.
+    recipe(world, tmp_path / "stopped", methods=["source_only", "cmpl"])
     assert cli.main(["adapt", str(world / "stopped.yaml")]) == 0
     assert f"tables: {tmp_path / 'stopped'}/adaptation.md" in capsys.readouterr().out
     assert done == {path: path.stat().st_mtime_ns for path in done}
-    found = {name: weights(tmp_path / name) for name in wanted}
+    found = {name: weights(tmp_path / name) for name in ("whole", "stopped")}
     assert set(found["whole"]) == set(found["stopped"])
     for name, value in found["whole"].items():
         np.testing.assert_allclose(value, found["stopped"][name], rtol=1e-4, atol=1e-6, err_msg=name)
@@ -391,6 +410,16 @@ def test_what_a_method_needs_is_asked_for_before_anything_is_trained(world, tmp_
     with pytest.raises(ValueError, match="what a teacher says of a mirrored clip"):
         adaptation.adapt(recipe(world, tmp_path / "out", **mirrored), never, print)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_not_gone_on_with_after_a_streams_recipe_has_changed(world, tmp_path) -> None:
+    asked = recipe(world, tmp_path / "out", methods=["source_only"])
+    settle = {"recipe": asked, "stream_recipes": experiment(asked).fields, "out": tmp_path / "out"}
+    adaptation._settle(**settle)
+    adaptation._settle(**settle)
+    changed = settle["stream_recipes"] | {"skeleton": settle["stream_recipes"]["skeleton"] | {"augment": False}}
+    with pytest.raises(ValueError, match="was begun with another stream_recipes; give another output_dir"):
+        adaptation._settle(**settle | {"stream_recipes": changed})
 
 
 def test_a_part_that_is_left_empty_is_as_if_it_were_not_there(world, tmp_path) -> None:
