@@ -424,7 +424,7 @@ def test_a_folder_is_not_gone_on_with_after_a_streams_recipe_has_changed(world, 
 
 def test_a_part_that_is_left_empty_is_as_if_it_were_not_there(world, tmp_path) -> None:
     asked = recipe(world, tmp_path / "out", rule=None, training=None)
-    assert (asked.rule, asked.training) == (Rule(), {})
+    assert (asked.rule, asked.training, asked.target) == (Rule(), {}, "unlabelled")
 
 
 def test_a_target_that_is_not_there_is_named_with_the_cure(world, tmp_path, capsys) -> None:

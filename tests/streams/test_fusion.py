@@ -104,6 +104,24 @@ def test_the_metric_is_that_of_the_evaluation(metric: str) -> None:
     assert fusion.fit([few, few], ["x", "y"], metric).metric == metric
 
 
+def test_the_weights_are_the_best_of_the_grid_by_their_metric_and_of_equally_good_ones_by_nll() -> None:
+    rare = np.array([0] * 30 + [1, 2, 3, 4] * 2)
+    models = [replace(scores(good, seed, N=38), labels=rare) for good, seed in ((0.5, 10), (0.7, 11))]
+    found = {}
+    for metric in fusion.METRICS:
+        fitted = found[metric] = fusion.fit(models, ["x", "y"], metric)
+
+        def rank(weights, metric=metric, fitted=fitted) -> tuple[float, float]:
+            fused = fusion.fuse(models, replace(fitted, weights=tuple(weights)))
+            figures = classification_metrics(fused.logits.argmax(1), rare, list(fused.classes))
+            return figures[metric], float(fused.logits[np.arange(38), rare].mean())
+
+        every = [rank(weights) for weights in fusion.simplex(2)]
+        assert len({value for value, _ in every}) < len(every)  # there are equally good ones
+        assert rank(fitted.weights) == max(every)
+    assert found["top1"].weights != found["macro_f1"].weights
+
+
 def test_rows_are_brought_into_one_order() -> None:
     first, second = scores(2, 0), scores(1, 1)
     order = np.random.default_rng(0).permutation(300)
