@@ -106,7 +106,9 @@ def test_the_metric_is_that_of_the_evaluation(metric: str) -> None:
 
 def test_the_weights_are_the_best_of_the_grid_by_their_metric_and_of_equally_good_ones_by_nll() -> None:
     rare = np.array([0] * 30 + [1, 2, 3, 4] * 2)
-    models = [replace(scores(good, seed, N=38), labels=rare) for good, seed in ((0.5, 10), (0.7, 11))]
+    shown = 2 * np.eye(C)[rare]
+    noise = [np.random.default_rng(seed).normal(size=(38, C)) for seed in (1, 34)]
+    models = [replace(scores(0, 0, N=38), labels=rare, logits=(shown + n).astype(np.float32)) for n in noise]
     found = {}
     for metric in fusion.METRICS:
         fitted = found[metric] = fusion.fit(models, ["x", "y"], metric)
