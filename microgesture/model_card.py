@@ -221,6 +221,11 @@ def _training(record: dict[str, Any]) -> list[str]:
     if overlap := record.get("official_overlap"):
         known = "is not known to be disjoint" if overlap == "unknown" else "is not disjoint"
         score += f". Of the published splits one {known} in people from another; expect less on other people"
+    if targets := record.get("adaptation", {}).get("targets"):
+        score += (
+            f". It was also adapted to {len(targets)} other clips (`metrics.json` has a digest of each): figures on "
+            "these are transductive, and not to be compared with figures on new clips"
+        )
     settings = yaml.safe_dump(record["recipe_fields"] | record["arguments"], sort_keys=False, allow_unicode=True)
     parameters = [(row["part"], f"{row['trained']:,}", f"{row['frozen']:,}") for row in record["parameters"]]
     return [

@@ -67,8 +67,12 @@ class FGSGLTrainer(ResumableTrainer):
         kwargs.setdefault("data_collator", collate)
         super().__init__(compute_metrics=self._metrics, **kwargs)
         self.class_names = class_names
-        labels = torch.tensor(getattr(self.train_dataset, "labels", []), dtype=torch.long)
-        self.class_counts = torch.bincount(labels, minlength=len(class_names)).tolist()  # for `class_balance`
+        labels = list(getattr(self.train_dataset, "labels", []))
+        flipped = getattr(self.train_dataset, "flipped", None) or [None] * len(labels)
+        # For `class_balance`: a clip that is mirrored in one of two epochs is half a clip of each of its classes.
+        labels += [other[0] if other else label for label, other in zip(labels, flipped, strict=True)]
+        seen = torch.bincount(torch.tensor(labels, dtype=torch.long), minlength=len(class_names))
+        self.class_counts = (seen / 2).tolist()
         self.sentence_table = sentence_table.to(self.args.device)
         self.sentence_words = None if sentence_words is None else sentence_words.to(self.args.device)
         self.wordings = [self.sentence_table]

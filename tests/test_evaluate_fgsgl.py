@@ -24,6 +24,7 @@ from microgesture.data.fg_text import FGText
 from microgesture.evaluation.calibration import fit_temperature
 from microgesture.evaluation.challenge_files import FORMS, read_submission
 from microgesture.evaluation.score_file import Scores, score_path
+from microgesture.streams.adaptation_data import clip_digests
 from modeling_fgsgl import FGSGLForVideoClassification
 from processing_fgsgl import FGSGLProcessor
 
@@ -179,6 +180,24 @@ def test_handing_in_a_split_whose_labels_are_withheld(trained, tiny_dataset, tmp
     assert read_submission(path, best) == best
     assert path.read_text().startswith("Id,Target\n") is (form == "id_target")
     assert not (trained / "eval_test.json").exists()
+
+
+def test_figures_on_clips_that_it_was_adapted_to_are_marked_and_compared_with_no_others(
+    trained, tiny_dataset, tmp_path, capsys
+) -> None:
+    other, cache = Path(shutil.copytree(trained, tmp_path / "other")), ["--cache_dir", str(tmp_path / "cache")]
+    record = json.loads((trained / "metrics.json").read_text())
+    record["adaptation"] = {"method": "cmpl", "targets": sorted(clip_digests(tiny_dataset, "test"))[:1]}
+    (trained / "metrics.json").write_text(json.dumps(record))
+    for checkpoint, marked in ((other, False), (trained, True)):
+        evaluate_fgsgl.main([str(checkpoint), str(tiny_dataset), *cache, "--scores_only"])
+        assert Scores.read(score_path(checkpoint, "test")).transductive is marked
+    evaluate_fgsgl.main([str(trained), str(tiny_dataset), *cache])
+    assert "TRANSDUCTIVE" in capsys.readouterr().out
+    assert json.loads((trained / "eval_test.json").read_text())["transductive"] is True
+    assert Scores.read(score_path(trained, "test")).transductive
+    with pytest.raises(ValueError, match="such figures are not of one kind"):
+        evaluate_fgsgl.main([str(trained), str(tiny_dataset), *cache, "--compare", str(other)])
 
 
 def test_sentences_of_a_published_language_model(trained, tiny_dataset, tmp_path, capsys) -> None:

@@ -18,6 +18,7 @@ from microgesture.data import augment, load, synthetic
 from microgesture.data.clip_dataset import NO_SENTENCE, clip_sentences, collate, flipped_clips
 from microgesture.data.clips import ClassInfo, DatasetInfo
 from microgesture.data.fg_text import ATTRIBUTES, FGText
+from microgesture.losses.class_balance import balanced_cross_entropy
 from microgesture.text_bank import TextBank
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,6 +155,23 @@ def test_sentences_in_a_mirror_are_in_the_table_before_training(flip_dataset, tm
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_that_is_seen_in_the_mirror_only_has_clips_to_be_weighed_by(flip_dataset, mirroring, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(flip_dataset, data)
+    rows = [json.loads(line) for line in (data / "train" / "metadata.jsonl").read_text().splitlines()]
+    rows = [row | {"label": row["label"].replace("Hand right", "Hand up")} for row in rows]
+    (data / "train" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = [*mirroring, "--dataset_dir", str(data), "--class_balance", "logit_adjustment"]
+    assert build(argv[:-4]).class_counts == [6, 6, 6, 6]
+    trainer = build(argv)
+    # Half of the six clips of a hand that goes left are, in every epoch, those of one that goes right.
+    assert dict(zip(trainer.class_names, trainer.class_counts, strict=True)) == {
+        "Hand up": 12, "Hand down": 6, "Hand left": 3, "Hand right": 3,
+    }  # fmt: skip
+    logits, labels = torch.zeros(4, 4), torch.arange(4)
+    assert bool(balanced_cross_entropy("logit_adjustment", logits, labels, trainer.class_counts).isfinite())
 
 
 def moves(clip: torch.Tensor) -> float:

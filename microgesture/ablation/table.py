@@ -18,7 +18,9 @@ from microgesture.evaluation.comparison import MIN_SUBJECTS, holm
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.results import compare_runs
 from microgesture.evaluation.score_file import Scores, same_clips, scores_of
+from microgesture.evaluation.text_report import ALL_TRANSDUCTIVE
 from microgesture.run_record import read_run_record
+from microgesture.streams.adaptation_data import check_one_kind
 
 TABLE = "ablation"
 
@@ -35,7 +37,8 @@ def write_table(plan: Plan, runs: Sequence[Run], out: Path) -> str:
         The Markdown.
 
     Raises:
-        ValueError: No run is done, or runs were tested on different clips.
+        ValueError: No run is done, runs were tested on different clips, or some of them were adapted to these and
+            others were not.
     """
     table = make_table(plan, [run for run in runs if run.done])
     text = as_markdown(table)
@@ -53,10 +56,10 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
             all folds together.
 
     Returns:
-        `recipe`, `primary_metric`, `reference`, `test`, `rows` (each as `_summary` gives it, with `compared`: what
-        `compare` says of the seeds that it shares with the reference, and `p_holm` over these rows; `None` for the
-        reference), `commits`, `data` (fingerprints; those of the folds joined by `+`), `versions` (of the runs) and
-        `train_hours`.
+        `recipe`, `primary_metric`, `reference`, `test`, `transductive` (all runs were adapted to the test clips),
+        `rows` (each as `_summary` gives it, with `compared`: what `compare` says of the seeds that it shares with the
+        reference, and `p_holm` over these rows; `None` for the reference), `commits`, `data` (fingerprints; those of
+        the folds joined by `+`), `versions` (of the runs) and `train_hours`.
 
     Raises:
         ValueError: As for `write_table`.
@@ -68,6 +71,8 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
         )
     scores = {key: test_scores(parts) for key, parts in whole.items()}
     first = next(iter(scores.values()))
+    kinds = {f"{name}, seed {seed}": value.transductive for (name, seed), value in scores.items()}
+    check_one_kind(kinds, first.split)
     scores = {key: same_clips(first, value) for key, value in scores.items()}
     records = {key: [read_run_record(run.output) for run in parts] for key, parts in whole.items()}
     everything = [record for parts in records.values() for record in parts]
@@ -89,6 +94,7 @@ def make_table(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
         "reference": plan.reference,
         "test": {"dataset": first.dataset, "splits": list(plan.test_splits), "clips": len(first.clips),
                  "subjects": len(set(first.subjects))},
+        "transductive": first.transductive,
         "rows": rows,
         "commits": sorted({record["commit"] for record in everything}),
         "data": sorted({"+".join(map(_data, parts)) for parts in records.values()}),
@@ -110,9 +116,11 @@ def test_scores(runs: Sequence[Run]) -> Scores:
     """The scores on all test splits of all folds as one list of clips.
 
     Raises:
-        ValueError: The folds have other classes, or test a clip twice.
+        ValueError: The folds have other classes, or test a clip twice, or only some were adapted to their test clips.
     """
-    parts = [scores_of(run.output, split) for run in runs for split in run.test[1]]
+    named = {f"{run.name} on {split}": scores_of(run.output, split) for run in runs for split in run.test[1]}
+    parts, tested = list(named.values()), "+".join(runs[0].test[1])
+    check_one_kind({name: part.transductive for name, part in named.items()}, tested)
     if len({part.classes for part in parts}) > 1:
         raise ValueError("the folds have other classes, so their clips cannot be counted together")
     clips = tuple(f"{part.split}/{clip}" for part in parts for clip in part.clips)
@@ -121,7 +129,10 @@ def test_scores(runs: Sequence[Run]) -> Scores:
         raise ValueError(f"clip {twice} is tested in two folds; the folds must test different people")
     labels, logits = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "logits"))
     subjects = tuple(subject for part in parts for subject in part.subjects)
-    return Scores(parts[0].dataset, "+".join(runs[0].test[1]), parts[0].classes, clips, subjects, labels, logits)
+    about = parts[0]
+    return Scores(
+        about.dataset, tested, about.classes, clips, subjects, labels, logits, transductive=about.transductive
+    )
 
 
 def _data(record: dict[str, Any]) -> str:
@@ -204,6 +215,7 @@ def as_markdown(table: dict[str, Any]) -> str:
         "with a bootstrap over people and, within them, clips; p adjusted over the rows (Holm). ± is the sample "
         "deviation over seeds.",
         "",
+        *([f"**Transductive: {ALL_TRANSDUCTIVE}.**", ""] if table["transductive"] else []),
         head,
         "| --- " * (head.count("|") - 1) + "|",
         *(_line(row) for row in table["rows"]),

@@ -33,9 +33,14 @@ def score_path(folder: Path, split: str) -> Path:
 
 
 def weights_digest(folder: Path) -> str:
-    """A digest of the weights in a checkpoint's folder: scores made with others are no scores of this checkpoint."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("model*.safetensors")):
+    """A digest of the weights in a checkpoint's folder: scores made with others are no scores of this checkpoint.
+
+    Empty for a folder without weights, such as that of a fusion.
+    """
+    digest, paths = hashlib.sha256(), sorted(folder.glob("model*.safetensors"))
+    if not paths:
+        return ""
+    for path in paths:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

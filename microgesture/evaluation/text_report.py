@@ -8,6 +8,9 @@ from microgesture.data.clips import LEAK
 from microgesture.evaluation.metrics import format_table, summary
 
 TRANSDUCTIVE = "this checkpoint was adapted to these very clips: not to be compared with figures on new clips"
+ALL_TRANSDUCTIVE = (
+    "every checkpoint here was adapted to these very clips: not to be compared with figures on new clips"
+)
 
 
 def format_result(result: dict[str, Any], details: bool = False) -> str:

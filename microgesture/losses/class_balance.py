@@ -15,13 +15,14 @@ KINDS = ("none", "square_root", "inverse", "effective_number", "focal", "logit_a
 """What `balanced_cross_entropy` can do."""
 
 
-def square_root_weights(counts: Sequence[int], clip: float | None = None) -> torch.Tensor:
+def square_root_weights(counts: Sequence[float], clip: float | None = None) -> torch.Tensor:
     """The square-root-smoothed weights of arXiv 2606.13030: `w_c ∝ sqrt(N_max / N_c)`.
 
     The source names the smoothing only; the formula is this project's reading (docs/paper.md).
 
     Args:
-        counts: Training clips of each class, in the order of the ids, C of them.
+        counts: Training clips of each class, in the order of the ids, C of them; one that is mirrored in every second
+            epoch counts half for each of its two classes.
         clip: How many times a rare class may weigh the most frequent one at most; `None` for no limit.
 
     Returns:
@@ -41,7 +42,7 @@ def square_root_weights(counts: Sequence[int], clip: float | None = None) -> tor
     return _mean_one(ratio if clip is None else ratio.clamp(max=clip), n)
 
 
-def inverse_frequency_weights(counts: Sequence[int]) -> torch.Tensor:
+def inverse_frequency_weights(counts: Sequence[float]) -> torch.Tensor:
     """`w_c ∝ 1 / N_c`: every class weighs the same, however few its clips.
 
     Args:
@@ -57,7 +58,7 @@ def inverse_frequency_weights(counts: Sequence[int]) -> torch.Tensor:
     return _mean_one(1 / n, n)
 
 
-def effective_number_weights(counts: Sequence[int], beta: float = 0.999) -> torch.Tensor:
+def effective_number_weights(counts: Sequence[float], beta: float = 0.999) -> torch.Tensor:
     """`w_c ∝ (1 - β) / (1 - β^N_c)`, the inverse effective number of clips (Cui et al., CVPR 2019, eq. 3).
 
     Args:
@@ -115,7 +116,7 @@ def focal_loss(logits: torch.Tensor, labels: torch.Tensor, gamma: float = 2.0) -
 
 
 def logit_adjustment(
-    logits: torch.Tensor, labels: torch.Tensor, counts: Sequence[int], tau: float = 1.0
+    logits: torch.Tensor, labels: torch.Tensor, counts: Sequence[float], tau: float = 1.0
 ) -> torch.Tensor:
     """Cross-entropy of `z_c + τ log π_c`, π the shares of the classes (Menon et al., ICLR 2021, eq. 10).
 
@@ -140,7 +141,7 @@ def logit_adjustment(
 
 
 def balanced_cross_entropy(
-    kind: str, logits: torch.Tensor, labels: torch.Tensor, counts: Sequence[int], clip: float | None = None
+    kind: str, logits: torch.Tensor, labels: torch.Tensor, counts: Sequence[float], clip: float | None = None
 ) -> torch.Tensor:
     """L_cls as a recipe names it, with each method's usual settings.
 
@@ -174,7 +175,7 @@ def balanced_cross_entropy(
     return weighted_cross_entropy(logits, labels, weights)
 
 
-def _checked(counts: Sequence[int]) -> torch.Tensor:
+def _checked(counts: Sequence[float]) -> torch.Tensor:
     """The counts `(C,)` in float64, infinite for a class without clips: 1 / N_c is then 0."""
     n = torch.as_tensor(counts, dtype=torch.float64)
     if n.ndim != 1 or not len(n) or bool((n < 0).any()) or not bool((n > 0).any()):

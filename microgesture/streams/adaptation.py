@@ -24,17 +24,18 @@ from microgesture.ablation.runs import Command, Run
 from microgesture.data import load
 from microgesture.data.clips import DatasetInfo, link_file, write_text
 from microgesture.evaluation.calibration import fit_temperature
-from microgesture.evaluation.score_file import Scores, scores_of, weights_digest
+from microgesture.evaluation.score_file import Scores, row_names, scores_of, weights_digest
 from microgesture.recipes import read_recipe
 from microgesture.streams import fusion
 from microgesture.streams.adaptation_data import clip_digests, seen_splits, write_round
 from microgesture.streams.adaptation_tables import as_text, round_row
-from microgesture.streams.pseudo_labels import REJECTED, Accepted, Rule, accept
+from microgesture.streams.pseudo_labels import REJECTED, Accepted, Ints, Rule, accept
 
 METHODS = ("cmpl", "source_only", "distillation", "self_training", "true_labels")
-ITERATED = ("cmpl", "self_training")
-"""Methods whose next round has other teachers; the others would only do the same again."""
 PSEUDO = ("cmpl", "self_training")
+"""Methods that label targets by scores: a next round has other teachers. The others would only do the same again."""
+LABELLED = ("train", "validation")
+"""The source's splits: the one is trained on, the other calibrates and chooses."""
 DECIDED = {"dataset_dir", "output_dir", "init_from", "max_steps", "seed", "resume", "stream"}
 
 Work = Callable[[Sequence[Run]], list[Run]]
@@ -79,12 +80,21 @@ class Recipe:
             raise ValueError(f"methods has {', '.join(odd) or 'no entry'}; choose of: {', '.join(METHODS)}")
         if len(self.streams) < 2 and set(self.methods) & {"cmpl", "distillation"}:
             raise ValueError(f"streams names {len(self.streams)}; streams teach each other, so give two or more")
+        if not self.streams:
+            raise ValueError("streams names 0; give one or more, as `name: recipe` lines")
         if not 1 <= self.rounds <= 3:
             raise ValueError(f"rounds is {self.rounds}; give 1 to 3: labels of labels get worse, not better")
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; each stream is trained for one optimizer step or more")
-        if self.target in ("train", "validation"):
-            raise ValueError(f"target is {self.target!r}, whose labels are used; name a split of other clips")
+        quorum = self.rule.quorum or 1
+        if "cmpl" in self.methods and quorum >= len(self.streams):
+            raise ValueError(
+                f"rule.quorum is {quorum}, but of {len(self.streams)} streams each has {len(self.streams) - 1} to "
+                "teach it: lower it or add a stream"
+            )
+        for name, split in (("target", self.target), ("test", self.test)):
+            if split in LABELLED:
+                raise ValueError(f"{name} is {split!r}, whose labels are used; name a split of other clips")
         decided = sorted(DECIDED & set(self.training))
         if decided:
             raise ValueError(f"training has {', '.join(decided)}, which the adaptation decides; leave it out")
@@ -104,7 +114,10 @@ def read(path: Path) -> Recipe:
     if odd or missing:
         what = f"has no field {odd[0]!r} to fill" if odd else f"lacks {', '.join(missing)}"
         raise ValueError(f"recipe {path} {what}; an adaptation has: {', '.join(sorted(known))}")
-    rule = given.pop("rule", {})
+    rule = given.pop("rule", None) or {}  # also where all of its lines are commented out
+    given["training"] = given.get("training") or {}
+    if not isinstance(given["streams"], dict):
+        raise ValueError(f"recipe {path}: streams must be a list of `name: recipe` lines")
     odd = sorted(set(rule) - {f.name for f in fields(Rule)})
     if odd:
         raise ValueError(f"recipe {path}: rule has no {odd[0]!r}; it has: {', '.join(f.name for f in fields(Rule))}")
@@ -138,7 +151,9 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
         method, by the source's validation clips, and `test`.
 
     Raises:
-        ValueError: A split is missing, `output_dir` holds another experiment, or scores are of other clips.
+        ValueError: A split is missing, targets are among the source's clips, `output_dir` holds another experiment, or
+            scores are of other clips.
+        FileNotFoundError: A source checkpoint is not there.
         OSError: A run failed; the message names its log.
     """
     dataset, out = Path(recipe.dataset_dir), Path(recipe.output_dir)
@@ -152,15 +167,20 @@ def adapt(recipe: Recipe, work: Work, say: Callable[[str], None]) -> dict[str, A
             )
     targets = clip_digests(dataset, recipe.target)
     seen = seen_splits(dataset, recipe.target, list(data), targets)
+    for split in (split for split in LABELLED if split in seen):
+        raise ValueError(
+            f"clips of {recipe.target} stand in {split} as well, whose labels are used: take them out of one of them"
+        )
     protocol = "transductive" if recipe.test in seen else "inductive"
     say(_announce(recipe, protocol))
-    _settle(recipe, out)
     experiment = _Experiment(recipe, work, data, info, targets)
+    _settle(recipe, experiment.fields, out)
     rows: list[dict[str, Any]] = []
-    finals, chosen = {"source": experiment.tested(experiment.source())}, dict[str, int]()
+    source = experiment.source()
+    finals, chosen = {"source": experiment.tested(source)}, dict[str, int]()
     for method in recipe.methods:
-        runs, tried = experiment.source(), list[tuple[int, dict[str, Run]]]()
-        for number in range(1, 1 + (recipe.rounds if method in ITERATED else 1)):
+        runs, tried = source, list[tuple[int, dict[str, Run]]]()
+        for number in range(1, 1 + (recipe.rounds if method in PSEUDO else 1)):
             runs, found = experiment.round(method, number, runs)
             tried.append((sum(row["validation"] for row in found), runs))
             rows += found
@@ -196,12 +216,13 @@ def _announce(recipe: Recipe, protocol: str) -> str:
     return f"inductive: the streams adapt to {recipe.target}, and no clip of {recipe.test} is among these"
 
 
-def _settle(recipe: Recipe, out: Path) -> None:
-    """Keeps the settings; runs made with others are another experiment."""
-    path, now = out / "adapt.json", json.loads(json.dumps(asdict(recipe)))
+def _settle(recipe: Recipe, stream_recipes: dict[str, Any], out: Path) -> None:
+    """Keeps the settings, with those of the streams; runs made with others are another experiment."""
+    path = out / "adapt.json"
+    now = json.loads(json.dumps(asdict(recipe) | {"stream_recipes": stream_recipes}, default=str))
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(name for name in now if now[name] != before.get(name) and name != "methods")
+        other = sorted(name for name in now if now[name] != before.get(name, now[name]) and name != "methods")
         if other:
             raise ValueError(f"{out} was begun with another {', '.join(other)}; give another output_dir, or remove it")
     out.mkdir(parents=True, exist_ok=True)
@@ -209,24 +230,39 @@ def _settle(recipe: Recipe, out: Path) -> None:
 
 
 class _Experiment:
-    """What all rounds of all methods share."""
+    """What all rounds of all methods share.
+
+    Raises:
+        ValueError: A method asks for what is not there; it is said before anything is trained.
+    """
 
     def __init__(self, recipe: Recipe, work: Work, data: Any, info: DatasetInfo, targets: set[str]) -> None:
         self.recipe, self.work, self.data, self.info = recipe, work, data, info
         self.dataset, self.targets = Path(recipe.dataset_dir), sorted(targets)
         self.fields = {name: read_recipe(Path(path)) for name, path in recipe.streams.items()}
         self.names = list(recipe.streams)
+        self.clips = {split: row_names(self.dataset, split, data[split]) for split in data}
         self.counts = np.bincount(data["train"]["label"], minlength=len(info.names)).tolist()
+        mirrored = [name for name, fields in self.fields.items() if (fields | recipe.training).get("mirror_clips")]
+        if mirrored and "distillation" in recipe.methods:
+            raise ValueError(
+                f"distillation does not know what a teacher says of a mirrored clip, and the recipe of {mirrored[0]} "
+                "mirrors clips: leave distillation out, or give `training: {mirror_clips: false}`"
+            )
+        if "true_labels" in recipe.methods and (self._truth() == REJECTED).all():
+            raise ValueError(
+                f"true_labels needs the labels of {recipe.target}, and no clip there has one: leave it out of methods"
+            )
 
     def source(self, train: bool = False) -> dict[str, Run]:
         """The source checkpoints, scored."""
         runs: dict[str, Run] = {}
         for name in self.names:
             folder, here = Path(self.fields[name]["output_dir"]), Path(self.recipe.output_dir) / "source" / name
-            if not (folder / "config.json").is_file():
+            if not self._run("source", name, folder, Path(self.recipe.streams[name])).trained:
                 raise FileNotFoundError(
-                    f"{folder}, where {self.recipe.streams[name]} trains to, holds no checkpoint: train that stream "
-                    "first"
+                    f"{folder}, where {self.recipe.streams[name]} trains to, holds no whole checkpoint: train that "
+                    "stream first"
                 )
             # In a folder of its own: scores beside the checkpoint may be of another data set's clips.
             for file in sorted(path for path in folder.iterdir() if path.is_file()):
@@ -276,10 +312,9 @@ class _Experiment:
                 self._write_recipe(name, run, place)
             runs[name] = run
         self._done(runs)
-        truth = scores_of(runs[self.names[0]].output, self.recipe.target).labels
-        rows = []
+        truth, rows = self._truth(), []
         for name in self.names:
-            validation = scores_of(runs[name].output, "validation")
+            validation = self._scores(runs[name], "validation")
             rows.append(
                 {"method": method, "round": number, "stream": name}
                 | round_row(taught[name], truth, self.counts, self.info.names)
@@ -290,42 +325,40 @@ class _Experiment:
 
     def _taught(self, method: str, name: str, teachers: dict[str, Run]) -> Accepted:
         """The clips that a stream is taught in this round."""
-        N, C = len(self.data[self.recipe.target]), len(self.info.names)
-        labels = np.full(N, REJECTED, np.int64)
-        if method == "true_labels":
-            labels = np.array([REJECTED if label is None else label for label in self._truth()], np.int64)
+        truth, C = self._truth(), len(self.info.names)
         if method not in PSEUDO:
-            return Accepted(labels, np.zeros(N), np.zeros(C), float("nan"))
+            labels = truth if method == "true_labels" else np.full(len(truth), REJECTED, np.int64)
+            return Accepted(labels, np.zeros(len(truth)), np.zeros(C), float("nan"))
         chosen = [name] if method == "self_training" else [other for other in self.names if other != name]
-        scores = {
-            split: [scores_of(teachers[other].output, split) for other in chosen]
-            for split in ("validation", self.recipe.target)
-        }
-        for split, files in scores.items():
-            if any(file.clips != files[0].clips for file in files):
-                raise ValueError(f"the streams' scores on {split} hold other clips: evaluate them again")
-        temperatures = [fit_temperature(file.logits, file.labels) for file in scores["validation"]]
-        tables = {
-            split: np.stack([fusion.probabilities(file, T) for file, T in zip(files, temperatures, strict=True)])
-            for split, files in scores.items()
-        }
-        true = scores["validation"][0].labels
-        rule = self.recipe.rule if method == "cmpl" else Rule(**asdict(self.recipe.rule) | {"quorum": 1})
-        return accept(tables[self.recipe.target], tables["validation"], true, self.counts, rule)
+        validation, target = (
+            [self._scores(teachers[other], split) for other in chosen] for split in ("validation", self.recipe.target)
+        )
+        temperatures = [fit_temperature(file.logits, file.labels) for file in validation]
+        on_target, on_validation = (
+            np.stack([fusion.probabilities(file, T) for file, T in zip(files, temperatures, strict=True)])
+            for files in (target, validation)
+        )
+        rule = self.recipe.rule if method == "cmpl" else replace(self.recipe.rule, quorum=1)
+        return accept(on_target, on_validation, validation[0].labels, self.counts, rule)
 
-    def _truth(self) -> list[int | None]:
+    def _truth(self) -> Ints:
+        """True class ids of the targets, `REJECTED` where nobody knows: for `true_labels` and for the tables only."""
         labels = self.data[self.recipe.target]["label"]
-        if all(label is None for label in labels):
-            raise ValueError(f"true_labels needs the labels of {self.recipe.target}, and no clip there has one")
-        return list(labels)
+        return np.array([REJECTED if label is None else label for label in labels], np.int64)
+
+    def _scores(self, run: Run, split: str) -> Scores:
+        scores = scores_of(run.output, split)
+        if list(scores.clips) != self.clips[split]:
+            raise ValueError(
+                f"{self.dataset} has other clips in {split} than when {run.output} was scored: give another output_dir"
+            )
+        return scores
 
     def _soft_targets(self) -> Any:
         """The fused source streams' probabilities of the source's training clips `(N_train, C)`."""
-        if any(fields.get("mirror_clips") for fields in self.fields.values()):
-            raise ValueError("distillation does not know what a teacher says of a mirrored clip: mirror_clips: false")
         runs = self.source(train=True)
         validation, train = (
-            fusion.align([scores_of(runs[name].output, split) for name in self.names], self.names)
+            fusion.align([self._scores(runs[name], split) for name in self.names], self.names)
             for split in ("validation", "train")
         )
         return np.exp(fusion.fuse(train, fusion.fit(validation, self.names)).logits.astype(np.float64))
@@ -342,7 +375,7 @@ class _Experiment:
         figures = {}
         for method, runs in finals.items():
             files = {
-                split: [scores_of(runs[name].output, split) for name in self.names]
+                split: [self._scores(runs[name], split) for name in self.names]
                 for split in ("validation", str(self.recipe.test))
             }
             figures[method] = self._fused(files["validation"], files[str(self.recipe.test)])
@@ -353,5 +386,6 @@ class _Experiment:
             return {"skipped": f"{self.recipe.test} has clips without labels"}
         if len(self.names) == 1:
             right = int((test[0].logits.argmax(1) == test[0].labels).sum())
-            return {"streams": {self.names[0]: {"correct": right, "total": len(test[0].labels)}}}
+            figures = {self.names[0]: {"correct": right, "total": len(test[0].labels)}}
+            return {"transductive": test[0].transductive, "streams": figures}
         return fusion.report(fusion.align(validation, self.names), fusion.align(test, self.names), self.names)

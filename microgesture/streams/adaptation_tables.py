@@ -70,7 +70,8 @@ def _test(result: dict[str, Any]) -> list[str]:
     else:
         head = "Test, inductive: no test clip was a target."
     streams = next((list(row["streams"]) for row in result["test"].values() if "streams" in row), [])
-    lines = [head, "", f"| method | {' | '.join([*streams, 'fused'])} |", "| --- " * (len(streams) + 2) + "|"]
+    columns = [*streams, *(["fused"] if len(streams) > 1 else [])]
+    lines = [head, "", f"| method | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
     for method, row in result["test"].items():
         if "skipped" in row:
             return [head, "", row["skipped"]]

@@ -29,7 +29,7 @@ def fuse(args: argparse.Namespace) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         path = score_path(args.out, split)
         write_text(args.out / f"fusion_{split}.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-        fusion.fuse(reported, fusion.fit(fitted, names, args.metric)).save(path)
+        fusion.fuse(reported, fusion.fusion_of(found)).save(path)
         print(f"scores of every clip: {path}")
 
 

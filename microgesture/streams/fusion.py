@@ -156,12 +156,9 @@ def report(
         streams those of the other alone).
 
     Raises:
-        ValueError: The two splits are of other data sets or classes, or as for `fit`.
+        ValueError: The two splits are of other data sets or classes, one has clips without labels, or as for `fit`.
     """
-    if (validation[0].dataset, validation[0].classes) != (split[0].dataset, split[0].classes):
-        raise ValueError(
-            f"validation is of {validation[0].dataset}, and the split of {split[0].dataset}: or other classes"
-        )
+    _check_pair(validation[0], split[0])
     fusion = fit(validation, names, metric)
     labels, classes = split[0].labels, list(split[0].classes)
     streams = {}
@@ -187,6 +184,30 @@ def report(
         "fused": _figures(fused, classes) | {"ece": calibration(fused.logits, labels)["ece"]},
         "without": without,
     }
+
+
+def _check_pair(validation: Scores, split: Scores) -> None:
+    where = f"{validation.split} of {validation.dataset}, and {split.split} of {split.dataset}"
+    if validation.dataset != split.dataset:
+        raise ValueError(f"the scores are on {where}: evaluate the checkpoints on two splits of one data set")
+    if validation.classes != split.classes:
+        known = " against ".join(", ".join(scores.classes) for scores in (validation, split))
+        raise ValueError(
+            f"{validation.split} was scored with other classes than {split.split}: {known}; evaluate on both again"
+        )
+    for scores in (validation, split):
+        if (scores.labels < 0).any():
+            raise ValueError(
+                f"{scores.split} has clips without labels, so a fusion can neither be fitted nor measured on it: "
+                "choose a split with labels"
+            )
+
+
+def fusion_of(found: dict[str, Any]) -> Fusion:
+    """The fusion that a `report` tells of."""
+    rows = found["streams"].values()
+    temperatures, weights = (tuple(row[name] for row in rows) for name in ("temperature", "weight"))
+    return Fusion(tuple(found["streams"]), temperatures, weights, found["metric"])
 
 
 def format_report(found: dict[str, Any]) -> str:

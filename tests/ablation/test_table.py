@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from microgesture.ablation.runs import Run
 from microgesture.ablation.table import make_table, write_table
 from microgesture.evaluation.comparison import compare, holm
 from microgesture.evaluation.report.ablations import Ablation, ablation_blocks
+from microgesture.evaluation.report.page import Text
 from microgesture.evaluation.score_file import Scores, score_path, weights_digest
 
 PEOPLE = [f"p{n // 3}" for n in range(30)]
@@ -104,6 +106,31 @@ def test_runs_on_different_clips_are_not_compared(plan, tmp_path) -> None:
     runs = [make_run(tmp_path, "full", 0), make_run(tmp_path, "coarse", 0, [f"other{n}.mp4" for n in range(30)])]
     with pytest.raises(ValueError, match="hold other clips"):
         make_table(plan, runs)
+
+
+def adapted(run: Run, splits: tuple[str, ...] = SPLITS) -> Run:
+    """The run, as one that was adapted to the clips of these splits."""
+    for split in splits:
+        path = score_path(run.output, split)
+        replace(Scores.read(path), transductive=True).save(path)
+    return run
+
+
+def test_transductive_figures_are_called_so_and_stand_beside_no_others(plan, tmp_path) -> None:
+    full, coarse = (make_run(tmp_path, row, 0) for row in ("full", "coarse"))
+    assert "ransductive" not in write_table(plan, [full, coarse], tmp_path)
+    adapted(coarse, ("natural",))
+    with pytest.raises(ValueError, match=r"coarse, seed 0 on natural was adapted .* coarse, seed 0 on test was not"):
+        make_table(plan, [coarse])
+    adapted(coarse)
+    with pytest.raises(ValueError, match=r"coarse, seed 0 was adapted .* full, seed 0 was not"):
+        make_table(plan, [full, coarse])
+    adapted(full)
+    assert "**Transductive: " in write_table(plan, [full, coarse], tmp_path)
+    told = Ablation.read(tmp_path)
+    said = [block.text for block in ablation_blocks(told, "a") if isinstance(block, Text) and block.kind == "warning"]
+    assert [text.startswith("Transductive: ") for text in said] == [True]
+    assert told.paper_rows() == {}
 
 
 def test_runs_of_two_commits_are_marked(plan, tmp_path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +21,13 @@ from test_stream_training import points_of
 import evaluate_fgsgl
 import train_fgsgl
 from microgesture import cli
-from microgesture.data.clips import ClipSample
-from microgesture.evaluation.score_file import Scores, score_path
-from microgesture.streams import adaptation
+from microgesture.data import load
+from microgesture.data.clips import ClipSample, DatasetInfo
+from microgesture.evaluation.score_file import Scores, row_names, score_path, scores_of, weights_digest
+from microgesture.streams import adaptation, fusion
 from microgesture.streams.adaptation_data import adapted_to, clip_digests, read_rows, write_round
+from microgesture.streams.pseudo_labels import REJECTED, Rule
+from microgesture.streams.trainer import StreamTrainer
 
 STREAMS = {name: CONFIGS[name] for name in ("skeleton", "heatmap")}
 MAIN = {"train_fgsgl.py": train_fgsgl.main, "evaluate_fgsgl.py": evaluate_fgsgl.main}
@@ -78,8 +84,35 @@ def recipe(world: Path, out: Path, data: Path | None = None, **fields) -> adapta
     return adaptation.read(path)
 
 
+def never(runs) -> list:
+    raise AssertionError("nothing may be trained or scored here")
+
+
+def experiment(asked: adaptation.Recipe) -> adaptation._Experiment:
+    data = Path(asked.dataset_dir)
+    return adaptation._Experiment(asked, never, load(data), DatasetInfo.read(data), set())
+
+
+def scored(folder: Path, data: Path, said: int, seed: int, scale: float = 1.0) -> adaptation.StreamRun:
+    """A run with scores: mostly right on validation, and `said` of every target."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, names = load(data), tuple(DatasetInfo.read(data).names)
+    for split in ("validation", "unlabelled"):
+        clips = tuple(row_names(data, split, rows[split]))
+        truth = np.array([-1 if label is None else label for label in rows[split]["label"]])
+        noise = np.random.default_rng([seed, len(split)]).normal(size=(len(clips), 4))
+        shown = 2 * np.eye(4)[truth] if split == "validation" else 6 * np.eye(4)[[said] * len(clips)]
+        logits = scale * (noise + shown)
+        made_with = weights_digest(folder)
+        people = tuple(rows[split]["subject"])
+        Scores("tiny", split, names, clips, people, truth, logits.astype(np.float32), made_with).save(
+            score_path(folder, split)
+        )
+    return adaptation.StreamRun(folder.name, 0, folder / "recipe.yaml", folder, (data, ()), "cache")
+
+
 def weights(out: Path) -> dict[str, np.ndarray]:
-    files = sorted(out.glob("*/round_*/*/model.safetensors"))
+    files = sorted(out.rglob("round_*/*/model.safetensors"))
     return {
         f"{file.relative_to(out)}:{name}": value.numpy() for file in files for name, value in load_file(file).items()
     }
@@ -104,6 +137,9 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
         record = json.loads((tmp_path / "out" / method / "round_1" / "skeleton" / "metrics.json").read_text())
         assert record["steps"] == 2
         assert record["adaptation"]["method"] == method
+        for number in (1, 2) if method in ("cmpl", "self_training") else (1,):
+            record = json.loads((tmp_path / "out" / method / f"round_{number}/skeleton/metrics.json").read_text())
+            assert record["recipe_fields"]["init_from"] == "source_skeleton"  # not from the round before
         assert bool(record["adaptation"]["targets"]) == (method in ("cmpl", "self_training"))
     for method, chosen in result["chosen_round"].items():
         validation = [
@@ -116,6 +152,14 @@ def test_streams_teach_each_other_without_a_label_and_all_controls_have_the_same
     rows = read_rows(tmp_path / "out" / "cmpl" / "round_1" / "skeleton_data", "train")
     assert len(rows) == 24 + first["accepted"]
     assert all(row["truth"] is None for row in rows if "truth" in row)
+    told = read_rows(tmp_path / "out" / "distillation" / "round_1" / "skeleton_data", "train")
+    files = {
+        split: [scores_of(tmp_path / "out" / "source" / name, split) for name in asked.streams]
+        for split in ("validation", "train")
+    }
+    teacher = fusion.fuse(files["train"], fusion.fit(files["validation"], list(asked.streams)))
+    assert teacher.clips == tuple(row["file_name"] for row in told)  # the source's clips, and no target
+    np.testing.assert_allclose([row["teacher"] for row in told], np.exp(teacher.logits), atol=1e-6)
     table = (tmp_path / "out" / "adaptation.md").read_text()
     assert "Test, inductive: no test clip was a target." in table
     assert f"| cmpl, round {result['chosen_round']['cmpl']} of 2 |" in table
@@ -149,28 +193,36 @@ def test_source_checkpoints_are_scored_on_this_data_set_and_are_left_as_they_are
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_where_it_was_stopped(world, tmp_path, capsys) -> None:
-    class PowerCutError(Exception):
-        pass
+def test_the_command_goes_on_where_it_was_stopped(world, tmp_path, capsys, monkeypatch) -> None:
+    half_way = tmp_path / "stopped" / "source_only" / "round_1" / "skeleton"
+    loss, sent = StreamTrainer.compute_loss, []
 
-    def first_only(runs) -> list:
-        if "source_only" in str(runs[0].output):
-            work(runs[:1])
-            raise PowerCutError
-        return work(runs)
+    def power_cut(trainer, *args, **kwargs):
+        if Path(trainer.args.output_dir) == half_way and not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(trainer, *args, **kwargs)
 
-    wanted = {name: recipe(world, tmp_path / name, methods=["source_only", "cmpl"]) for name in ("whole", "stopped")}
-    adaptation.adapt(wanted["whole"], work, print)
-    with pytest.raises(PowerCutError):
-        adaptation.adapt(wanted["stopped"], first_only, print)
-    done = {
-        path: path.stat().st_mtime_ns for path in (tmp_path / "stopped" / "source_only").rglob("model.safetensors")
-    }
-    assert len(done) == 1
+    monkeypatch.setattr(StreamTrainer, "compute_loss", power_cut)
+    whole = recipe(world, tmp_path / "whole", methods=["source_only", "cmpl"])
+    stopped = recipe(world, tmp_path / "stopped", methods=["source_only"])
+    adaptation.adapt(whole, work, print)
+    with pytest.raises(SystemExit):  # after the first step of the second stream
+        adaptation.adapt(stopped, work, print)
+    assert (half_way / "checkpoint-1").is_dir()
+    done = {path: path.stat().st_mtime_ns for path in half_way.parent.glob("*/model.safetensors")}
+    assert [path.parent.name for path in done] == ["heatmap"]
+    adaptation.adapt(stopped, work, print)
+    found = {name: weights(tmp_path / name / "source_only") for name in ("whole", "stopped")}
+    assert set(found["whole"]) == set(found["stopped"])
+    for name, value in found["whole"].items():
+        np.testing.assert_array_equal(value, found["stopped"][name], err_msg=name)
+    # The other method by the command, in processes of its own.
+    recipe(world, tmp_path / "stopped", methods=["source_only", "cmpl"])
     assert cli.main(["adapt", str(world / "stopped.yaml")]) == 0
     assert f"tables: {tmp_path / 'stopped'}/adaptation.md" in capsys.readouterr().out
     assert done == {path: path.stat().st_mtime_ns for path in done}
-    found = {name: weights(tmp_path / name) for name in wanted}
+    found = {name: weights(tmp_path / name) for name in ("whole", "stopped")}
     assert set(found["whole"]) == set(found["stopped"])
     for name, value in found["whole"].items():
         np.testing.assert_allclose(value, found["stopped"][name], rtol=1e-4, atol=1e-6, err_msg=name)
@@ -217,6 +269,10 @@ def test_targets_that_are_test_clips_are_called_so(world, tmp_path, capsys) -> N
     assert "TRANSDUCTIVE: this checkpoint was adapted to these very clips" in capsys.readouterr().out
     assert json.loads((adapted / "eval_test.json").read_text())["transductive"] is True
     assert Scores.read(score_path(adapted, "test")).transductive
+    card = (adapted / "README.md").read_text()
+    assert "It was also adapted to 8 other clips" in card
+    assert "figures on these are transductive" in card
+    assert "transductive" not in (source / "README.md").read_text()
     for run, split in ((adapted, "validation"), (source, "validation"), (source, "test")):
         evaluate_fgsgl.main([str(run), str(world / "data"), "--split", split, "--scores_only"])
     assert cli.main(["fuse", str(adapted), str(source), "--split", "test"]) == 1
@@ -260,6 +316,63 @@ def test_a_round_takes_nothing_of_a_target_but_its_clip(world, tmp_path) -> None
     assert len(taught) == 1
 
 
+def test_a_stream_is_taught_by_the_others_and_calibrated(world, tmp_path) -> None:
+    one, data = experiment(recipe(world, tmp_path / "out")), world / "data"
+    runs = {"skeleton": scored(tmp_path / "skeleton", data, 1, 0), "heatmap": scored(tmp_path / "heatmap", data, 2, 1)}
+    found = {
+        (method, name): one._taught(method, name, runs) for method in ("cmpl", "self_training") for name in STREAMS
+    }
+    said = {key: set(taught.labels.tolist()) - {REJECTED} for key, taught in found.items()}
+    assert said["cmpl", "skeleton"] == said["self_training", "heatmap"] == {2}
+    assert said["cmpl", "heatmap"] == said["self_training", "skeleton"] == {1}
+    # A teacher that is four times as sure of everything teaches the same.
+    runs["heatmap"] = scored(tmp_path / "heatmap", data, 2, 1, scale=4.0)
+    again = one._taught("cmpl", "skeleton", runs)
+    np.testing.assert_array_equal(again.labels, found["cmpl", "skeleton"].labels)
+    np.testing.assert_allclose(again.confidence, found["cmpl", "skeleton"].confidence, rtol=1e-3)
+
+
+def test_scores_of_other_clips_than_the_data_set_has_teach_nothing(world, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    runs = {name: scored(tmp_path / name, data, 1, 0) for name in STREAMS}
+    write_rows(data, "unlabelled", read_rows(data, "unlabelled")[::-1])
+    one = experiment(recipe(world, tmp_path / "out", data))
+    with pytest.raises(
+        ValueError, match=r"other clips in unlabelled than when .* was scored: give another output_dir"
+    ):
+        one._taught("cmpl", "skeleton", runs)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_target_whose_label_is_known_to_the_source_is_refused(world, tmp_path, split) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world / "data", data)
+    shutil.copy(data / split / "clips" / "003.mp4", data / "unlabelled" / "clips" / "0.mp4")
+    with pytest.raises(ValueError, match=f"clips of unlabelled stand in {split} as well, whose labels are used"):
+        adaptation.adapt(recipe(world, tmp_path / "out", data), never, print)
+
+
+@pytest.mark.parametrize("missing", ["metrics.json", "model.safetensors"])
+def test_a_source_that_is_not_whole_is_not_trained_in_its_place(world, tmp_path, missing) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(world / "source_skeleton", half)
+    (half / missing).unlink()
+    fields = yaml.safe_load((world / "skeleton.yaml").read_text()) | {"output_dir": str(half)}
+    (world / "half.yaml").write_text(yaml.safe_dump(fields))
+    asked = recipe(world, tmp_path / "out", streams={"skeleton": "half.yaml", "heatmap": "heatmap.yaml"})
+    with pytest.raises(FileNotFoundError, match="holds no whole checkpoint: train that stream first"):
+        adaptation.adapt(asked, never, print)
+
+
+def test_figures_of_one_stream_alone_are_marked_too(world, tmp_path) -> None:
+    asked = recipe(world, tmp_path / "out", streams={"skeleton": "skeleton.yaml"}, methods=["self_training"])
+    scores = scores_of(scored(tmp_path / "skeleton", world / "data", 1, 0).output, "validation")
+    right = int((scores.logits.argmax(1) == scores.labels).sum())
+    found = experiment(asked)._fused([scores], [replace(scores, transductive=True)])
+    assert found == {"transductive": True, "streams": {"skeleton": {"correct": right, "total": 8}}}
+
+
 @pytest.mark.parametrize(("name", "target"), [("", "test"), ("_to_2", "target"), ("_to_4", "target")])
 def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> None:
     found = adaptation.read(ROOT / "recipes" / f"adapt_utd_mhad{name}.yaml")
@@ -276,7 +389,11 @@ def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> No
         ({"methods": ["magic"]}, "methods has magic; choose of"),
         ({"rounds": 4}, "rounds is 4; give 1 to 3"),
         ({"target": "validation"}, "target is 'validation', whose labels are used"),
+        ({"test": "validation"}, "test is 'validation', whose labels are used"),
+        ({"streams": {}, "methods": ["self_training"]}, "streams names 0; give one or more"),
+        ({"streams": ["skeleton.yaml"]}, "streams must be a list of `name: recipe` lines"),
         ({"training": {"max_steps": 3}}, "training has max_steps, which the adaptation decides"),
+        ({"rule": {"quorum": 2}}, "rule.quorum is 2, but of 2 streams each has 1 to teach it"),
         ({"rule": {"quorums": 3}}, "rule has no 'quorums'"),
         ({"step": 3}, "has no field 'step'"),
     ],
@@ -284,6 +401,30 @@ def test_the_shipped_recipes_are_read_and_find_their_streams(name, target) -> No
 def test_recipes_that_cannot_be(world, tmp_path, fields, message) -> None:
     with pytest.raises(ValueError, match=message):
         recipe(world, tmp_path / "out", **fields)
+
+
+def test_what_a_method_needs_is_asked_for_before_anything_is_trained(world, tmp_path) -> None:
+    with pytest.raises(ValueError, match="true_labels needs the labels of unlabelled"):
+        adaptation.adapt(recipe(world, tmp_path / "out", methods=["cmpl", "true_labels"]), never, print)
+    mirrored = {"methods": ["cmpl", "distillation"], "training": {"mirror_clips": True}}
+    with pytest.raises(ValueError, match="what a teacher says of a mirrored clip"):
+        adaptation.adapt(recipe(world, tmp_path / "out", **mirrored), never, print)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_not_gone_on_with_after_a_streams_recipe_has_changed(world, tmp_path) -> None:
+    asked = recipe(world, tmp_path / "out", methods=["source_only"])
+    settle = {"recipe": asked, "stream_recipes": experiment(asked).fields, "out": tmp_path / "out"}
+    adaptation._settle(**settle)
+    adaptation._settle(**settle)
+    changed = settle["stream_recipes"] | {"skeleton": settle["stream_recipes"]["skeleton"] | {"augment": False}}
+    with pytest.raises(ValueError, match="was begun with another stream_recipes; give another output_dir"):
+        adaptation._settle(**settle | {"stream_recipes": changed})
+
+
+def test_a_part_that_is_left_empty_is_as_if_it_were_not_there(world, tmp_path) -> None:
+    asked = recipe(world, tmp_path / "out", rule=None, training=None)
+    assert (asked.rule, asked.training, asked.target) == (Rule(), {}, "unlabelled")
 
 
 def test_a_target_that_is_not_there_is_named_with_the_cure(world, tmp_path, capsys) -> None:

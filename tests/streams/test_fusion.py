@@ -14,7 +14,7 @@ from scipy.special import softmax
 from microgesture import cli
 from microgesture.evaluation.calibration import fit_temperature
 from microgesture.evaluation.metrics import classification_metrics
-from microgesture.evaluation.score_file import Scores, score_path, weights_digest
+from microgesture.evaluation.score_file import Scores, score_path, scores_of, weights_digest
 from microgesture.streams import fusion
 from microgesture.streams.adaptation_data import check_one_kind
 
@@ -104,6 +104,26 @@ def test_the_metric_is_that_of_the_evaluation(metric: str) -> None:
     assert fusion.fit([few, few], ["x", "y"], metric).metric == metric
 
 
+def test_the_weights_are_the_best_of_the_grid_by_their_metric_and_of_equally_good_ones_by_nll() -> None:
+    rare = np.array([0] * 30 + [1, 2, 3, 4] * 2)
+    shown = 2 * np.eye(C)[rare]
+    noise = [np.random.default_rng(seed).normal(size=(38, C)) for seed in (1, 34)]
+    models = [replace(scores(0, 0, N=38), labels=rare, logits=(shown + n).astype(np.float32)) for n in noise]
+    found = {}
+    for metric in fusion.METRICS:
+        fitted = found[metric] = fusion.fit(models, ["x", "y"], metric)
+
+        def rank(weights, metric=metric, fitted=fitted) -> tuple[float, float]:
+            fused = fusion.fuse(models, replace(fitted, weights=tuple(weights)))
+            figures = classification_metrics(fused.logits.argmax(1), rare, list(fused.classes))
+            return figures[metric], float(fused.logits[np.arange(38), rare].mean())
+
+        every = [rank(weights) for weights in fusion.simplex(2)]
+        assert len({value for value, _ in every}) < len(every)  # there are equally good ones
+        assert rank(fitted.weights) == max(every)
+    assert found["top1"].weights != found["macro_f1"].weights
+
+
 def test_rows_are_brought_into_one_order() -> None:
     first, second = scores(2, 0), scores(1, 1)
     order = np.random.default_rng(0).permutation(300)
@@ -145,6 +165,17 @@ def test_other_refusals() -> None:
         fusion.fit([one, one], ["x", "y"], "loss")
     with pytest.raises(ValueError, match="200 streams are too many"):
         fusion.simplex(200)
+    two, names = [one, scores(1, 1)], ["x", "y"]
+    unknown = [replace(s, labels=np.full(300, -1)) for s in two]
+    for validation, split in ((two, unknown), (unknown, two)):
+        with pytest.raises(ValueError, match="validation has clips without labels, so a fusion can neither be fitted"):
+            fusion.report(validation, split, names)
+    for change, said in (
+        ({"dataset": "own"}, "of set, and test of own"),
+        ({"classes": tuple("vwxyz")}, "other classes than test: a, b, c, d, e against v, w, x, y, z"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            fusion.report(two, [replace(scores(1, n, "test"), **change) for n in range(2)], names)
 
 
 # ---- the command -------------------------------------------------------------------------------------------------
@@ -172,8 +203,30 @@ def test_the_command_writes_figures_and_a_score_file(tmp_path, capsys) -> None:
         assert text in printed
     assert "too good" not in printed
     result = json.loads((out / "fusion_test.json").read_text())
-    fused = Scores.read(score_path(out, "test"))
+    fused = scores_of(out, "test")
+    np.testing.assert_array_equal(fused.logits, fusion.fuse(*_fitted(tmp_path, tuple(result["streams"]))).logits)
     assert int((fused.logits.argmax(1) == fused.labels).sum()) == result["fused"]["correct"]
+
+
+def _fitted(folder: Path, names: tuple[str, ...]) -> tuple[list[Scores], fusion.Fusion]:
+    validation, test = ([scores_of(folder / name, split) for name in names] for split in ("validation", "test"))
+    return test, fusion.fit(validation, names)
+
+
+def test_weights_are_searched_once_for_the_whole_and_once_without_each(tmp_path, capsys, monkeypatch) -> None:
+    searched: list[int] = []
+    simplex = fusion.simplex
+    monkeypatch.setattr(fusion, "simplex", lambda streams: searched.append(streams) or simplex(streams))
+    assert cli.main(["fuse", *runs(tmp_path), "--split", "test", "--out", str(tmp_path / "fused")]) == 0
+    assert searched == [2]
+
+
+def test_a_fusion_can_itself_be_fused_and_compared(tmp_path, capsys) -> None:
+    folders, out = runs(tmp_path), tmp_path / "fused"
+    for split in ("validation", "test"):
+        assert cli.main(["fuse", *folders, "--split", split, "--out", str(out)]) == 0
+    assert cli.main(["fuse", str(out), folders[0], "--split", "test"]) == 0
+    assert "fused" in capsys.readouterr().out
 
 
 def test_a_fusion_of_what_was_adapted_to_the_clips_is_called_so_and_stays_apart(tmp_path, capsys) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -290,6 +291,17 @@ def test_bf16_is_refused_where_its_gradients_are_wrong(tiny_dataset, tmp_path) -
 def test_weights_that_are_not_there_are_named(tiny_dataset, tmp_path) -> None:
     argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError, match="nothing does not exist"):
+        build(argv)
+
+
+def test_weights_that_were_adapted_to_clips_do_not_come_without_their_record(
+    pretrained, tiny_dataset, tmp_path
+) -> None:
+    adapted = tmp_path / "adapted"
+    shutil.copytree(pretrained, adapted)
+    (adapted / "metrics.json").write_text(json.dumps({"adaptation": {"method": "cmpl", "targets": ["0" * 16]}}))
+    argv = command(tiny_dataset, tmp_path, "videomae", stream_config={}, stream_weights=str(adapted))
+    with pytest.raises(ValueError, match=r"were adapted to clips, .* give them as init_from"):
         build(argv)
 
 

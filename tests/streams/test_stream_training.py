@@ -27,8 +27,9 @@ from microgesture.losses.class_balance import square_root_weights, weighted_cros
 from microgesture.losses.orthogonal import orthogonal_semantic_loss
 from microgesture.run_record import write_run_record
 from microgesture.streams import evaluation, keypoint_augment
-from microgesture.streams.adaptation_data import adapted_to, clip_digests
+from microgesture.streams.adaptation_data import adapted_to, clip_digests, write_round
 from microgesture.streams.keypoint_clips import KeypointDataset, layout_of
+from microgesture.streams.pseudo_labels import REJECTED
 from microgesture.streams.skeleton.processing_skeleton import SkeletonProcessor
 
 STREAMS = {
@@ -239,6 +240,21 @@ def test_the_terms_of_a_stream_are_its_two_losses_however_the_step_is_cut(skelet
     expected = F.cross_entropy(out.logits, batch["labels"]) + 0.5 * sem
     assert whole == pytest.approx(float(expected), rel=1e-5)
     assert one_step(trainer, [0, 1, 2], [3], [4, 5, 6, 7]) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_teacher_of_the_source_clips_stands_in_place_of_their_labels(skeletons, tmp_path) -> None:
+    told = np.random.default_rng(0).dirichlet(np.ones(4), 24)
+    none = np.full(8, REJECTED)
+    write_round(tmp_path / "round", skeletons, "test", none, {"method": "distillation"}, told)
+    trainer = build(command(tmp_path / "round", tmp_path, "skeleton", augment=False))
+    batch = collate([trainer.train_dataset[i] for i in range(6)])
+    np.testing.assert_allclose(batch["teacher"], told[:6], atol=1e-6)
+    loss = one_step(trainer, list(range(6)))
+    with torch.no_grad():
+        logits = trainer.model(keypoints=batch["keypoints"]).logits
+    expected = -(batch["teacher"] * logits.log_softmax(1)).sum(1).mean()
+    assert loss == pytest.approx(float(expected), rel=1e-4)
+    assert "teacher" not in trainer.eval_dataset[0]
 
 
 # ---- clips -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from microgesture.evaluation.report import plots
 from microgesture.evaluation.report.page import SVG, Block, Cell, Heading, Items, Picture, Table, Text, p_value, signed
 from microgesture.evaluation.report.published import Components
 from microgesture.evaluation.report.runs import PLAIN, read_json
+from microgesture.evaluation.text_report import ALL_TRANSDUCTIVE
 
 ABLATION_FILE = "ablation.json"
 METRICS = {"top1": "top-1", "macro_f1": "macro-F1"}
@@ -47,8 +48,10 @@ class Ablation:
         return str(self.table["test"]["dataset"])
 
     def paper_rows(self) -> dict[Components, list[dict[str, Any]]]:
-        """The rows that stand in Tables II and III: k of N of each seed."""
+        """The rows that stand in Tables II and III: k of N of each seed; none of a table of transductive figures."""
         found: dict[Components, list[dict[str, Any]]] = {}
+        if self.table.get("transductive"):
+            return found
         for row in self.table["rows"]:
             if not row["text"]:
                 continue  # a stream, which none of these tables is about
@@ -96,7 +99,8 @@ def _fields(row: dict[str, Any]) -> str:
 
 def _doubts(table: dict[str, Any]) -> list[Block]:
     names = {"commits": "commit", "data": "version of the data"}
-    return [
+    doubts: list[Block] = [Text(f"Transductive: {ALL_TRANSDUCTIVE}.", "warning")] if table.get("transductive") else []
+    return doubts + [
         Text(f"Runs of more than one {name} stand in this table: {', '.join(table[key])}.", "warning")
         for key, name in names.items()
         if len(table.get(key, ())) > 1

@@ -18,6 +18,7 @@ from transformers.utils import cached_file
 
 from microgesture.arguments import VIDEO_CLASSIFIERS
 from microgesture.checkpoint_files import Checkpoint
+from microgesture.run_record import adaptation_of
 
 PREPROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
 
@@ -40,8 +41,13 @@ def find(weights: str, kind: str) -> str | None:
 
     Raises:
         FileNotFoundError: There is no such repository or folder, or the Hub cannot be reached.
-        ValueError: They are of another model type.
+        ValueError: They are of another model type, or a checkpoint that was adapted to clips.
     """
+    if adaptation_of(Path(weights)).get("targets"):
+        raise ValueError(
+            f"stream_weights {weights} were adapted to clips, which the record of a run has to tell: give them as "
+            "init_from"
+        )
     found = Checkpoint.open(weights)
     theirs = found.config.get("model_type")
     if theirs != kind:
