@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from microgesture.evaluation.calibration import calibration, fit_temperature
+from microgesture.evaluation.comparison import compare
 from microgesture.evaluation.metrics import classification_metrics
 from microgesture.evaluation.score_file import Scores, same_clips
 
@@ -151,7 +152,8 @@ def report(
 
     Returns:
         `fitted_on`, `split`, `transductive` (a stream was adapted to these clips), `clips`, `metric`; `streams`, for
-        each its `temperature`, `weight`, figures by itself and `ece_before` and `ece` with its temperature; `fused`,
+        each its `temperature`, `weight`, figures by itself, `ece_before` and `ece` with its temperature, and
+        `fused_less_this`, the paired difference as `microgesture.evaluation.comparison.compare` gives it; `fused`,
         figures and `ece`; and `without`, for each stream the figures of a fusion that was fitted without it (of two
         streams those of the other alone).
 
@@ -160,11 +162,14 @@ def report(
     """
     _check_pair(validation[0], split[0])
     fusion = fit(validation, names, metric)
-    labels, classes = split[0].labels, list(split[0].classes)
+    fused = fuse(split, fusion)
+    labels, classes, subjects = split[0].labels, list(split[0].classes), split[0].subjects
     streams = {}
     for name, s, T, w in zip(names, split, fusion.temperatures, fusion.weights, strict=True):
         before, after = (calibration(s.logits, labels, t)["ece"] for t in (1.0, T))
+        gain = compare(s.logits.argmax(1), fused.logits.argmax(1), labels, subjects, metric)
         streams[name] = {"temperature": T, "weight": w, **_figures(s, classes), "ece_before": before, "ece": after}
+        streams[name]["fused_less_this"] = gain
     without = {}
     for left_out in range(len(names)):
         rest = [place for place in range(len(names)) if place != left_out]
@@ -173,7 +178,6 @@ def report(
             continue
         less = fit([validation[place] for place in rest], [names[place] for place in rest], metric)
         without[names[left_out]] = _figures(fuse([split[place] for place in rest], less), classes)
-    fused = fuse(split, fusion)
     return {
         "fitted_on": validation[0].split,
         "split": split[0].split,
@@ -228,11 +232,24 @@ def format_report(found: dict[str, Any]) -> str:
     lines.append(
         f"{'fused':<{width}}  {'':>6}  {'':>11}  {_top1(row):>18}  {row['macro_f1']:>8.1%}  {'':>10}  {row['ece']:.3f}"
     )
+    lines.append(f"fused less one stream, {found['metric']}, paired:")
+    lines += [f"{name:<{width}}  {_difference(row['fused_less_this'])}" for name, row in found["streams"].items()]
     lines.append("without one stream, fitted again:")
     for name, row in found["without"].items():
         change = found["fused"]["correct"] - row["correct"]
         lines.append(f"{name:<{width}}  {_top1(row):>18}  {row['macro_f1']:>8.1%}  it brings {change:+d} clips")
     return "\n".join(lines)
+
+
+def _difference(gain: dict[str, Any]) -> str:
+    exact, people = gain["mcnemar"][0], gain["subjects"]
+    if gain["interval"] is None:
+        sure = f"{people} people are too few for an interval"
+    else:
+        low, high = (100 * bound for bound in gain["interval"])
+        sure = f"95 % from {low:+.1f} to {high:+.1f} over {people} people"
+    won = f"{exact['only_second']} clips won, {exact['only_first']} lost"
+    return f"{100 * gain['difference']:+.1f} points ({won}); {sure}"
 
 
 def _top1(row: dict[str, Any]) -> str:

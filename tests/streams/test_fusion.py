@@ -78,6 +78,25 @@ def test_two_that_err_apart_are_better_together() -> None:
     assert (rows["fitted_on"], rows["split"]) == ("validation", "test")
 
 
+def test_the_fusion_is_compared_with_each_stream_on_the_same_clips_and_people() -> None:
+    names = ["x", "y"]
+    validation, few = ([scores(2, n, split) for n in range(2)] for split in ("validation", "test"))
+    test = [replace(s, subjects=tuple(str(clip % 12) for clip in range(len(s.clips)))) for s in few]
+    rows = fusion.report(validation, test, names)
+    right = fusion.fuse(test, fusion.fit(validation, names)).logits.argmax(1) == test[0].labels
+    text = fusion.format_report(rows)
+    for name, s in zip(names, test, strict=True):
+        gain, alone = rows["streams"][name]["fused_less_this"], s.logits.argmax(1) == s.labels
+        won, lost = int((right & ~alone).sum()), int((alone & ~right).sum())
+        assert gain["difference"] == pytest.approx((won - lost) / len(alone))
+        low, high = gain["interval"]
+        assert low < gain["difference"] < high
+        assert (
+            f"({won} clips won, {lost} lost); 95 % from {100 * low:+.1f} to {100 * high:+.1f} over 12 people" in text
+        )
+    assert "3 people are too few for an interval" in fusion.format_report(fusion.report(validation, few, names))
+
+
 def test_nothing_of_the_reported_split_is_fitted() -> None:
     validation = [scores(2, 0), scores(1, 1)]
     test = [scores(2, 0, "test"), scores(1, 1, "test")]
