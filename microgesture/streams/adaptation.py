@@ -36,6 +36,14 @@ PSEUDO = ("cmpl", "self_training")
 """Methods that label targets by scores: a next round has other teachers. The others would only do the same again."""
 LABELLED = ("train", "validation")
 """The source's splits: the one is trained on, the other calibrates and chooses."""
+LINES, WHOLE, NUMBER = "a list of `name: value` lines", "a whole number in digits", "a number such as 0.5"
+KINDS: dict[str, tuple[type, str]] = {
+    "streams": (dict, "a list of `name: recipe` lines"), "rule": (dict, LINES), "training": (dict, LINES),
+    "methods": (list, "a list of names, as in [cmpl, source_only]"), "rounds": (int, WHOLE), "steps": (int, WHOLE),
+    "seed": (int, WHOLE), "quorum": (int, WHOLE), "precision": (float, NUMBER), "floor": (float, NUMBER),
+    "share": (float, NUMBER), "cap": (float, NUMBER),
+}  # fmt: skip
+"""What YAML makes of a field that is written as it should be; it reads 1e2 as a text."""
 DECIDED = {"dataset_dir", "output_dir", "init_from", "max_steps", "seed", "resume", "stream"}
 
 Work = Callable[[Sequence[Run]], list[Run]]
@@ -116,14 +124,22 @@ def read(path: Path) -> Recipe:
         raise ValueError(f"recipe {path} {what}; an adaptation has: {', '.join(sorted(known))}")
     rule = given.pop("rule", None) or {}  # also where all of its lines are commented out
     given["training"] = given.get("training") or {}
-    if not isinstance(given["streams"], dict):
-        raise ValueError(f"recipe {path}: streams must be a list of `name: recipe` lines")
+    _check_kinds(path, given | {"rule": rule})
     odd = sorted(set(rule) - {f.name for f in fields(Rule)})
     if odd:
         raise ValueError(f"recipe {path}: rule has no {odd[0]!r}; it has: {', '.join(f.name for f in fields(Rule))}")
+    _check_kinds(path, rule)
     streams = {str(name): str(path.parent / other) for name, other in given.pop("streams").items()}
     methods = tuple(given.pop("methods", Recipe.methods))
     return Recipe(**given, streams=streams, methods=methods, rule=Rule(**rule))
+
+
+def _check_kinds(path: Path, given: dict[str, Any]) -> None:
+    for name, value in ((name, value) for name, value in given.items() if name in KINDS):
+        kind, words = KINDS[name]
+        fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+        if not fits and not (name == "quorum" and value is None):
+            raise ValueError(f"recipe {path}: {name} is {value!r}; it must be {words}")
 
 
 @dataclass(frozen=True)
