@@ -314,5 +314,5 @@ def test_data_that_it_cannot_look_at_is_refused(posed, tiny_dataset, tmp_path) -
     with pytest.raises(ValueError, match=r"\(kinect_20\) are in metres; clip_mg looks at places in the picture"):
         train_fgsgl.main(command(metres, tmp_path))
     (metres / "labels.json").write_text(json.dumps(labels | {"keypoints": "openpose_22"}))
-    with pytest.raises(ValueError, match=r"holds \(20, 17, 3\); expected \(frames, 22 joints"):
+    with pytest.raises(ValueError, match=r"holds \(20, 17, 3\) numbers; expected \(frames, 22 joints"):
         train_fgsgl.main(command(metres, tmp_path))
