@@ -80,8 +80,6 @@ def run_keypoints(args: argparse.Namespace, reader: Any) -> int:
     dataset = _dataset(args)
     mirrored: bool | str = files.is_mirrored(dataset) if dataset else args.mirrored
     videos = [] if dataset else [file for file in find_files(args.source) if not _below(file, args.out)]
-    if not dataset and not videos:
-        raise ValueError(f"all of these videos lie in {args.out} itself; name those that the split is made of")
     failed: list[str] = []
 
     def on_failed(path: Path, error: Exception) -> None:

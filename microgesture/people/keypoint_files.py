@@ -200,15 +200,17 @@ def make_split(files: Sequence[str], out: Path, writer: KeypointWriter) -> Outco
     """Makes of videos a split of clips without labels: the videos, their points, and the table.
 
     Args:
-        files: The videos.
+        files: The videos, but those of the split itself.
         out: The split's folder, such as `data/own/unlabelled`.
         writer: Writes the points.
 
     Raises:
-        ValueError: The folder has another table, points that were not made so, or other videos.
+        ValueError: There is no video, or the folder has another table, points that were not made so, or other videos.
     """
     if (out / METADATA_FILE).exists() and not (out / MADE_BY).is_file():
         raise ValueError(f"{out} is a split that this command did not make; name another folder with --out")
+    if not files:
+        raise ValueError(f"all of these videos lie in {out} itself; name those that the split is made of")
     videos = _videos(files, out)
     writer.begin(out)
     outcome, rows = Outcome(), []
