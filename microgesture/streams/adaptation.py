@@ -374,7 +374,7 @@ class _Experiment:
         """The fused source streams' probabilities of the source's training clips `(N_train, C)`."""
         runs = self.source(train=True)
         validation, train = (
-            fusion.align([self._scores(runs[name], split) for name in self.names], self.names)
+            fusion.checked([self._scores(runs[name], split) for name in self.names], self.names)
             for split in ("validation", "train")
         )
         return np.exp(fusion.fuse(train, fusion.fit(validation, self.names)).logits.astype(np.float64))
@@ -404,4 +404,4 @@ class _Experiment:
             right = int((test[0].logits.argmax(1) == test[0].labels).sum())
             figures = {self.names[0]: {"correct": right, "total": len(test[0].labels)}}
             return {"transductive": test[0].transductive, "streams": figures}
-        return fusion.report(fusion.align(validation, self.names), fusion.align(test, self.names), self.names)
+        return fusion.report(fusion.checked(validation, self.names), fusion.checked(test, self.names), self.names)

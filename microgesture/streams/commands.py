@@ -20,7 +20,9 @@ def fuse(args: argparse.Namespace) -> None:
     split = args.split or args.on
     short = [run.resolve().name for run in args.runs]
     names = short if len(set(short)) == len(short) else [str(run) for run in args.runs]
-    fitted, reported = (fusion.align([scores_of(run, part) for run in args.runs], names) for part in (args.on, split))
+    fitted, reported = (
+        fusion.checked([scores_of(run, part) for run in args.runs], names) for part in (args.on, split)
+    )
     check_one_kind({name: scores.transductive for name, scores in zip(names, reported, strict=True)}, split)
     found = fusion.report(fitted, reported, names, args.metric)
     text = fusion.format_report(found).splitlines()

@@ -46,33 +46,34 @@ class Fusion:
     metric: str
 
 
-def align(scores: Sequence[Scores], names: Sequence[str]) -> list[Scores]:
-    """The score files of one split with their rows in the order of the first.
+def checked(scores: Sequence[Scores], names: Sequence[str]) -> list[Scores]:
+    """The score files of one split, which are on the same clips and classes, in the same order.
 
     Args:
         scores: One file per stream.
         names: The streams, for people.
 
     Raises:
-        ValueError: There are fewer than two, a name stands twice, or a file is of another data set or split, other
-            classes, clips or labels; the message names the stream.
+        ValueError: There are fewer than two, a name stands twice, or a file is of another data set or split, or its
+            classes, clips, their order or their labels differ; the message names the stream.
     """
     if len(scores) < 2 or len(set(names)) < len(names):
         raise ValueError(f"fusion needs two or more different checkpoints, got: {', '.join(names)}")
-    first, aligned = scores[0], [scores[0]]
+    first = scores[0]
     for other, name in zip(scores[1:], names[1:], strict=True):
         if (first.dataset, first.split) != (other.dataset, other.split):
             raise ValueError(
                 f"{names[0]} was scored on {first.dataset}/{first.split}, and {name} on "
                 f"{other.dataset}/{other.split}: evaluate both on the same split"
             )
-        if set(first.classes) == set(other.classes) and first.classes != other.classes:
-            raise ValueError(f"{names[0]} and {name} cannot be fused: their classes stand in another order")
         try:
-            aligned.append(same_clips(first, other))
+            for what, one, two in (("classes", first.classes, other.classes), ("clips", first.clips, other.clips)):
+                if one != two and set(one) == set(two):
+                    raise ValueError(f"their {what} stand in another order, so evaluate both on the same data set")
+            same_clips(first, other)
         except ValueError as error:
             raise ValueError(f"{names[0]} and {name} cannot be fused: {error}") from error
-    return aligned
+    return list(scores)
 
 
 def probabilities(scores: Scores, temperature: float) -> Floats:
@@ -87,7 +88,7 @@ def fit(scores: Sequence[Scores], names: Sequence[str], metric: str = "top1") ->
     small split has many, that with the least NLL of the fused probabilities.
 
     Args:
-        scores: Of the validation split, as `align` returns them.
+        scores: Of the validation split, as `checked` returns them.
         names: The streams.
         metric: `top1` or `macro_f1`.
 
@@ -130,7 +131,7 @@ def fuse(scores: Sequence[Scores], fusion: Fusion) -> Scores:
     """The soft vote as a score file of its own: logarithms of the fused probabilities as logits.
 
     Args:
-        scores: As `align` returns them, in the order of the fusion's streams.
+        scores: As `checked` returns them, in the order of the fusion's streams.
         fusion: As `fit` returns it.
     """
     votes = zip(scores, fusion.temperatures, fusion.weights, strict=True)
@@ -145,8 +146,8 @@ def report(
     """Fits on validation, applies to a split, and says what each stream is good for.
 
     Args:
-        validation: As `align` returns them.
-        split: Those of the split that is reported, as `align` returns them; it may be validation itself.
+        validation: As `checked` returns them.
+        split: Those of the split that is reported, as `checked` returns them; it may be validation itself.
         names: The streams.
         metric: As for `fit`.
 
