@@ -135,7 +135,9 @@ def read(path: Path) -> Recipe:
 
 
 def _check_kinds(path: Path, given: dict[str, Any]) -> None:
-    for name, value in ((name, value) for name, value in given.items() if name in KINDS):
+    for name, value in given.items():
+        if name not in KINDS:
+            continue
         kind, words = KINDS[name]
         fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
         if not fits and not (name == "quorum" and value is None):

@@ -169,8 +169,8 @@ def report(
     for name, s, T, w in zip(names, split, fusion.temperatures, fusion.weights, strict=True):
         before, after = (calibration(s.logits, labels, t)["ece"] for t in (1.0, T))
         gain = compare(s.logits.argmax(1), fused.logits.argmax(1), labels, subjects, metric)
-        streams[name] = {"temperature": T, "weight": w, **_figures(s, classes), "ece_before": before, "ece": after}
-        streams[name]["fused_less_this"] = gain
+        figures = _figures(s, classes) | {"ece_before": before, "ece": after, "fused_less_this": gain}
+        streams[name] = {"temperature": T, "weight": w} | figures
     without = {}
     for left_out in range(len(names)):
         rest = [place for place in range(len(names)) if place != left_out]

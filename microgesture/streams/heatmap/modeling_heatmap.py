@@ -212,6 +212,7 @@ class HeatmapForVideoClassification(HeatmapPreTrainedModel):
         upright = keypoints.float()
         # A layout in space counts y upwards, a picture downwards.
         turn = -1.0 if D == 3 else 1.0
+        bones = torch.tensor(c.bones if "limbs" in c.parts else [], device=keypoints.device, dtype=torch.long)
         drawn = []
         for view in c.views:
             xy = torch.stack([upright[..., AXES[view]], turn * upright[..., 1]], -1)
@@ -221,7 +222,6 @@ class HeatmapForVideoClassification(HeatmapPreTrainedModel):
                 if part == "joints":
                     drawn.append(render_joints(points, c.size, c.sigma))
                 else:
-                    bones = torch.tensor(c.bones, device=points.device)
                     drawn.append(render_limbs(points, bones, c.size, c.sigma))
         return torch.cat([people.amax(1) if people.shape[1] > 1 else people[:, 0] for people in drawn], 1)
 
